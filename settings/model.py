@@ -1,0 +1,404 @@
+"""The stack file as types: one frozen tree, whose top-level fields are the keys of ``Pulumi.<stack>.yaml``.
+
+The tree carries every value that differs between environments; the code carries none. Whatever exposes, deletes or
+bills has no default. Cross-field rules live in ``settings.rules``.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.alias_generators import to_camel
+
+from settings.types import (
+    Cidr,
+    CloudflareId,
+    DnsLabel,
+    Duration,
+    Email,
+    Fqdn,
+    HostKey,
+    ImageRef,
+    IpAddress,
+    NodePort,
+    Port,
+    PublicIpv4,
+    Quantity,
+    Replicas,
+    Text,
+    UrlPrefix,
+)
+
+
+class Section(BaseModel):
+    """Base of every part of the tree: frozen, camelCase in the file, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+
+# --- environment -----------------------------------------------------------------------------------------------------
+
+
+class LogLevel(StrEnum):
+    """Log levels of the application (LOG-02 to LOG-04)."""
+
+    INFO = "INFO"
+    DEBUG = "DEBUG"
+    TRACE = "TRACE"
+
+
+class Environment(Section):
+    """What this stack is."""
+
+    name: DnsLabel = Field(description="Short name of the environment: mainnet, testnet or devnet.")
+    namespace: DnsLabel = Field(description="Kubernetes namespace of the backend (NS-01 to NS-03).")
+    labels: dict[str, str] = Field(description="Labels of the namespace (NS-01 to NS-03).")
+    log_level: LogLevel = Field(description="Log level of workers and services (API-22).")
+    priority: Annotated[int, Field(ge=-1000, le=1_000_000)] = Field(
+        description="Value of the environment's PriorityClass; mainnet is above testnet, and Fabric above both."
+    )
+    require_image_digests: bool = Field(description="Refuse images that are not pinned to a digest.")
+    protect_data: bool = Field(
+        description="Refuse to delete the namespace, the databases and the edge nodes' certificates (NS-12)."
+    )
+
+
+# --- cluster ---------------------------------------------------------------------------------------------------------
+
+
+class NodeRole(StrEnum):
+    """Role of a K3s node."""
+
+    CONTROL_PLANE = "control-plane"
+    WORKER = "worker"
+
+
+class Node(Section):
+    """One node of the existing cluster (CL-05 to CL-08, CF-02 to CF-04)."""
+
+    role: NodeRole = Field(description="K3s role.")
+    region: Text = Field(description="Name of the region in reports and alerts.")
+    zone: DnsLabel = Field(description="Value of the label topology.kubernetes.io/zone; requests stay in their zone.")
+    internal_ip: IpAddress = Field(description="The node's InternalIP as `kubectl get nodes -o wide` shows it.")
+    public_ip: PublicIpv4 | None = Field(
+        default=None, description="Public IPv4 address; absent when the node serves no public traffic."
+    )
+    pod_cidr: Cidr = Field(
+        description="Pod network of the node, `kubectl get node -o jsonpath={.spec.podCIDR}` (X-15)."
+    )
+    cpu: Quantity = Field(description="Cores of the machine.")
+    memory: Quantity = Field(description="Memory of the machine.")
+    reserved_cpu: Quantity = Field(description="Cores that Fabric and the system use on the node (CL-11).")
+    reserved_memory: Quantity = Field(description="Memory that Fabric and the system use on the node (CL-11).")
+
+
+class Cluster(Section):
+    """The cluster the stack is deployed to. It exists already; the program never creates it (CL-01)."""
+
+    identifier: Text = Field(
+        description="Identity of the cluster for Pulumi. A new endpoint or context under the same identifier replaces nothing."
+    )
+    context: Text = Field(description="kubectl context (CL-03).")
+    kubeconfig: Text | None = Field(
+        default=None, description="Path of the kubeconfig file; absent means $KUBECONFIG or ~/.kube/config."
+    )
+    storage_class: DnsLabel = Field(
+        description="StorageClass of the databases' volumes; its reclaim policy must be Retain (X-19)."
+    )
+    monitoring_namespace: DnsLabel = Field(description="Namespace of Prometheus, which may scrape (X-17).")
+    nodes: dict[DnsLabel, Node] = Field(
+        min_length=1, description="Every node, by its kubernetes.io/hostname label (X-52)."
+    )
+
+
+class NodeSelection(Section):
+    """Which nodes: those with a label, or those named. Exactly one of the two."""
+
+    label: Text | None = Field(default=None, description="Label key that must exist on the node.")
+    hostnames: tuple[DnsLabel, ...] = Field(default=(), description="Values of kubernetes.io/hostname.")
+
+
+class Placement(Section):
+    """Where the pods of one family may and should run."""
+
+    require: NodeSelection | None = Field(default=None, description="Nodes the pods must run on.")
+    prefer: NodeSelection | None = Field(default=None, description="Nodes the pods should run on (weight 100).")
+
+
+class Placements(Section):
+    """Placement per family (PG-08, PG-10, RD-04, WK-04, API-08)."""
+
+    databases: Placement
+    workloads: Placement
+
+
+class Resources(Section):
+    """CPU and memory of one kind."""
+
+    cpu: Quantity
+    memory: Quantity
+
+
+class Quota(Section):
+    """ResourceQuota of the namespace (QT-01 to QT-03, X-09)."""
+
+    requests: Resources
+    limits: Resources
+    persistent_volume_claims: Annotated[int, Field(ge=0)]
+    pods: Annotated[int, Field(ge=1)]
+    requests_storage: Quantity
+
+
+class ContainerLimits(Section):
+    """LimitRange of the namespace, per container (QT-05)."""
+
+    max: Resources
+    min: Resources
+    default: Resources = Field(description="Limit of a container that names none.")
+    default_request: Resources = Field(description="Request of a container that names none.")
+
+
+# --- Fabric ----------------------------------------------------------------------------------------------------------
+
+
+class Endpoint(Section):
+    """A TCP endpoint inside the cluster."""
+
+    host: Fqdn
+    port: Port
+
+
+class Fabric(Section):
+    """The Fabric network of the same environment, which this program uses and never changes (SD-01 to SD-04)."""
+
+    namespace: DnsLabel = Field(description="Namespace of the Fabric network.")
+    orderers: tuple[Endpoint, ...] = Field(description="Orderers, for transaction submission.")
+    peers: tuple[Endpoint, ...] = Field(description="Peers, for chaincode calls and events.")
+    certificate_authorities: tuple[Endpoint, ...] = Field(default=(), description="Fabric CAs, for enrolment.")
+    manage_ingress_policy: bool = Field(
+        description="Create the matching allow rule in the Fabric namespace, which another team owns (X-13)."
+    )
+
+
+# --- databases -------------------------------------------------------------------------------------------------------
+
+
+class Postgres(Section):
+    """PostgreSQL: one primary and streaming standbys (design decision 1, PG rows)."""
+
+    replicas: Replicas = Field(description="Instances: one primary, the rest streaming standbys.")
+    primary_ordinal: Annotated[int, Field(ge=0)] = Field(
+        description="Ordinal of the instance that is the primary. Changed only by the switchover procedure."
+    )
+    allow_bootstrap: bool = Field(
+        description="Whether an empty volume may become a new, empty database. True for the first `up` only."
+    )
+    storage: Quantity
+    requests: Resources
+    limits: Resources
+    database: Text = Field(description="Name of the application's database (PG-16).")
+    admin_user: Text = Field(description="Bootstrap superuser, for administration and migrations only (X-40).")
+    max_connections: Annotated[int, Field(ge=20, le=5000)] = Field(
+        description="Server-wide limit; must hold every client's pool (X-25)."
+    )
+    connections_per_pod: Annotated[int, Field(ge=1, le=100)] = Field(
+        description="Pool of each worker and service pod (X-25)."
+    )
+
+
+class Redis(Section):
+    """Redis: one master and replicas under Sentinel (design decision 2, RD rows)."""
+
+    replicas: Replicas = Field(
+        description="Instances: one master, the rest replicas. One instance runs without Sentinel."
+    )
+    storage: Quantity
+    requests: Resources
+    limits: Resources
+    max_memory: Quantity = Field(
+        description="maxmemory; below the limit, with room for the copy-on-write of a fork (RD-13)."
+    )
+    sidecar_requests: Resources = Field(description="Requests of a sentinel container.")
+    sidecar_limits: Resources = Field(description="Limits of a sentinel container.")
+    proxy_replicas: Replicas = Field(description="HAProxy pods behind redis-master; unused with one instance.")
+    proxy_requests: Resources
+    proxy_limits: Resources
+
+
+# --- workloads -------------------------------------------------------------------------------------------------------
+
+
+class Worker(Section):
+    """A CQRS worker (WK rows)."""
+
+    replicas: Replicas
+    requests: Resources
+    limits: Resources
+    fabric_access: bool = Field(description="May reach Fabric (X-12).")
+
+
+class Service(Section):
+    """An HTTP service, or the gateway (API and NPORT rows)."""
+
+    replicas: Replicas
+    port: Port = Field(description="Port of the container and of the ClusterIP Service.")
+    node_port: NodePort | None = Field(
+        default=None, description="NodePort for the Nginx of each node; unique in the whole cluster (X-05)."
+    )
+    path: UrlPrefix | None = Field(
+        default=None, description="Path under which Nginx exposes the service; needs a NodePort."
+    )
+    requests: Resources
+    limits: Resources
+    fabric_access: bool = Field(description="May reach Fabric (X-12).")
+
+
+# --- exposure, edge, DNS ---------------------------------------------------------------------------------------------
+
+
+class Exposure(StrEnum):
+    """What the public host name reaches (design decision 5)."""
+
+    SERVICES = "services"
+    GATEWAY = "gateway"
+    BOTH = "both"
+
+
+class Ssh(Section):
+    """How to reach the nodes over SSH."""
+
+    user: Text = Field(description="Account that may run the provisioning scripts as root.")
+    port: Port = 22
+    host_keys: dict[DnsLabel, HostKey] = Field(description="Pinned host key of every edge node.")
+
+
+class RateLimit(Section):
+    """Rate limit per client address (NGX-07, NGX-08)."""
+
+    requests_per_second: Annotated[int, Field(ge=1, le=10_000)]
+    burst: Annotated[int, Field(ge=0, le=100_000)]
+
+
+class Acme(Section):
+    """Certificates by ACME (TLS rows)."""
+
+    directory: Text = Field(description="ACME directory URL.")
+    email: Email = Field(description="Contact of the ACME account.")
+    ca_bundle: Text | None = Field(
+        default=None, description="CA bundle on the node to verify the ACME server with; absent for a public CA."
+    )
+
+
+class Monitor(Section):
+    """Health monitor on each edge node (HM rows)."""
+
+    interval: Duration
+    timeout: Duration
+    failures_before_alert: Annotated[int, Field(ge=1, le=60)]
+    certificate_warning_days: Annotated[int, Field(ge=1, le=90)]
+    email: Email | None = Field(default=None, description="Receiver of alerts; absent means the log alone.")
+
+
+class Edge(Section):
+    """Public entry: Nginx, certificates and health monitor on the nodes (design decisions 5, 7 to 10)."""
+
+    hostname: Fqdn = Field(description="Public host name.")
+    nodes: tuple[DnsLabel, ...] = Field(min_length=1, description="Nodes that run Nginx.")
+    expose: Exposure = Field(description="What the host name reaches: the services by path, the gateway, or both.")
+    admin_allow: tuple[Cidr, ...] = Field(description="Networks that may reach /admin; empty closes it.")
+    health_service: DnsLabel = Field(description="Service whose readiness answers /health (X-39).")
+    upstream_host: IpAddress = Field(description="Address under which Nginx reaches NodePorts on its own node (X-33).")
+    reprovision: dict[DnsLabel, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, description="Raise a node's number to run its provisioning again after drift."
+    )
+    ssh: Ssh
+    acme: Acme
+    rate_limit: RateLimit
+    monitor: Monitor
+
+
+class OriginState(StrEnum):
+    """Whether a node stands in DNS."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+class Dns(Section):
+    """Cloudflare DNS of the public host name (CF rows). Failing over a region is one line under ``origins``."""
+
+    zone: Fqdn = Field(description="Zone at Cloudflare.")
+    zone_id: CloudflareId = Field(description="Identifier of the zone.")
+    hostname: Fqdn = Field(description="Name of the A records.")
+    proxied: Literal[True] = Field(description="Orange cloud. Unproxied records would publish the origins (CF-05).")
+    origins: dict[DnsLabel, OriginState] = Field(
+        min_length=1, description="Node by node: enabled or disabled. At least one stays enabled (CF-20)."
+    )
+    manage_zone_settings: bool = Field(description="Own the zone-wide SSL mode; true in exactly one stack (X-69).")
+    base_url: Text | None = Field(default=None, description="API endpoint; absent means Cloudflare itself.")
+
+
+# --- images and secrets ----------------------------------------------------------------------------------------------
+
+
+class Images(Section):
+    """Every container image, in one place for promotion and digest updates."""
+
+    postgres: ImageRef
+    redis: ImageRef
+    haproxy: ImageRef | None = Field(
+        default=None, description="Proxy behind redis-master; needed with more than one Redis."
+    )
+    workloads: dict[DnsLabel, ImageRef] = Field(description="Image of every worker and service, by its name.")
+
+
+class PostgresSecrets(Section):
+    """Passwords of the database roles."""
+
+    admin: SecretStr
+    owner: SecretStr
+    application: SecretStr
+    replication: SecretStr
+    backup: SecretStr
+
+
+class RedisSecrets(Section):
+    """Passwords of the Redis users."""
+
+    application: SecretStr
+    replication: SecretStr
+    sentinel: SecretStr
+
+
+class Secrets(Section):
+    """Everything secret. Encrypted in the stack file; `make configure` generates what can be generated."""
+
+    postgres: PostgresSecrets
+    redis: RedisSecrets
+    cloudflare_api_token: SecretStr | None = Field(
+        default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
+    )
+    ssh_private_key: SecretStr | None = Field(
+        default=None, description="Key of the provisioning account on the edge nodes."
+    )
+
+
+class Settings(Section):
+    """The whole stack file. ``edge`` and ``dns`` are absent in an environment without public exposure."""
+
+    environment: Environment
+    cluster: Cluster
+    placement: Placements
+    quota: Quota
+    container_limits: ContainerLimits
+    fabric: Fabric | None = None
+    postgres: Postgres
+    redis: Redis
+    workers: dict[DnsLabel, Worker]
+    services: dict[DnsLabel, Service]
+    edge: Edge | None = None
+    dns: Dns | None = None
+    images: Images
+    secrets: Secrets

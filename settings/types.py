@@ -1,0 +1,170 @@
+"""Domain types of the stack file: one pure validator each.
+
+A validator returns the value in its canonical form or raises ``ValueError`` with a message of the form
+``<what is wrong>. Fix: <remedy>``; the loader adds the path and the offending value.
+"""
+
+import ipaddress
+import re
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_QUANTITY_FACTOR = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
+}
+# https://github.com/distribution/reference/blob/main/regexp.go, restricted to references with a tag.
+_IMAGE = re.compile(
+    r"(?P<name>[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r":(?P<tag>[\w][\w.-]{0,127})(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
+)
+_HOST_KEY = re.compile(r"(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]{40,}={0,3}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_HEX32 = re.compile(r"[0-9a-f]{32}")
+_DURATION = re.compile(r"\d+(s|m|h|d)")
+
+
+def dns_label(value: str) -> str:
+    """RFC 1123 label, the form Kubernetes asks of most object names."""
+    if not _DNS_LABEL.fullmatch(value):
+        raise ValueError("not a DNS label. Fix: lower-case letters, digits and '-', at most 63, not '-' at an end")
+    return value
+
+
+def fqdn(value: str) -> str:
+    """Fully qualified host name in lower case without the trailing dot."""
+    labels = value.split(".")
+    if len(labels) < 2 or len(value) > 253 or not all(_DNS_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("not a fully qualified host name. Fix: write it in full and lower case, as api.example.org")
+    return value
+
+
+def quantity(value: str) -> str:
+    """Kubernetes resource quantity greater than zero.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+    """
+    if not _QUANTITY.fullmatch(value):
+        raise ValueError("not a Kubernetes quantity. Fix: write it as 500m, 2, 512Mi or 100Gi")
+    if amount(value) == 0:
+        raise ValueError("a quantity of zero. Fix: give the amount the container really needs")
+    return value
+
+
+def amount(value: str) -> Decimal:
+    """A valid quantity as a number: cores for CPU, bytes for memory and storage."""
+    match = _QUANTITY.fullmatch(value)
+    if match is None:
+        raise ValueError("not a Kubernetes quantity. Fix: write it as 500m, 2, 512Mi or 100Gi")
+    return Decimal(match[1]) * _QUANTITY_FACTOR[match[2] or ""]
+
+
+def image_ref(value: str) -> str:
+    """Image reference with registry, tag and, where pinned, a digest."""
+    if not _IMAGE.fullmatch(value):
+        raise ValueError(
+            "not a full image reference. Fix: registry/name:tag@sha256:…, as docker.io/library/redis:7-alpine@sha256:…"
+        )
+    return value
+
+
+def has_digest(image: str) -> bool:
+    """Whether an image reference is pinned to a digest."""
+    return "@sha256:" in image
+
+
+def cidr(value: str) -> str:
+    """IPv4 or IPv6 network in canonical form."""
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError("not a network in CIDR form. Fix: write it as 10.42.0.0/24, with no host bits set") from None
+
+
+def ip_address(value: str) -> str:
+    """IPv4 or IPv6 address in canonical form."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("not an IP address. Fix: write it as 192.0.2.10") from None
+
+
+def public_ipv4(value: str) -> str:
+    """IPv4 address that can stand in a public A record."""
+    try:
+        address = ipaddress.IPv4Address(value)
+    except ValueError:
+        raise ValueError("not an IPv4 address. Fix: give the node's public IPv4 address") from None
+    if not address.is_global:
+        raise ValueError("not a public address. Fix: give the address that Cloudflare can reach") from None
+    return str(address)
+
+
+def url_prefix(value: str) -> str:
+    """First path segment that Nginx routes to a service."""
+    if not re.fullmatch(r"/[a-z0-9][a-z0-9-]*", value):
+        raise ValueError("not a path prefix. Fix: one segment in lower case with no slash at the end, as /identity")
+    return value
+
+
+def host_key(value: str) -> str:
+    """SSH public host key as ``<type> <base64>``, as ``ssh-keyscan`` prints it after the host name."""
+    if not _HOST_KEY.fullmatch(value):
+        raise ValueError(
+            "not an SSH host key. Fix: run `make configure STACK=…`, or take '<type> <base64>' from ssh-keyscan"
+        )
+    return value
+
+
+def email(value: str) -> str:
+    """E-mail address."""
+    if not _EMAIL.fullmatch(value):
+        raise ValueError("not an e-mail address. Fix: write it as ops@example.org")
+    return value
+
+
+def cloudflare_id(value: str) -> str:
+    """Cloudflare zone or account identifier."""
+    if not _HEX32.fullmatch(value):
+        raise ValueError(
+            "not a Cloudflare identifier. Fix: run `make configure STACK=…`, or copy the 32 hex digits from the dashboard"
+        )
+    return value
+
+
+def duration(value: str) -> str:
+    """Whole number of seconds, minutes, hours or days."""
+    if not _DURATION.fullmatch(value):
+        raise ValueError("not a duration. Fix: write it as 30s, 10m, 6h or 7d")
+    return value
+
+
+DnsLabel = Annotated[str, AfterValidator(dns_label)]
+Fqdn = Annotated[str, AfterValidator(fqdn)]
+Quantity = Annotated[str, AfterValidator(quantity)]
+ImageRef = Annotated[str, AfterValidator(image_ref)]
+Cidr = Annotated[str, AfterValidator(cidr)]
+IpAddress = Annotated[str, AfterValidator(ip_address)]
+PublicIpv4 = Annotated[str, AfterValidator(public_ipv4)]
+UrlPrefix = Annotated[str, AfterValidator(url_prefix)]
+HostKey = Annotated[str, AfterValidator(host_key)]
+Email = Annotated[str, AfterValidator(email)]
+CloudflareId = Annotated[str, AfterValidator(cloudflare_id)]
+Duration = Annotated[str, AfterValidator(duration)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+# The static half of the default range: ports here are never handed out dynamically (X-05).
+NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
+Replicas = Annotated[int, Field(strict=True, ge=1, le=50)]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
