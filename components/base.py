@@ -3,11 +3,26 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict, Unpack
 
 import pulumi
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 PROJECT = "gx"
+
+
+class ChildOptions(TypedDict, total=False):
+    """The resource options that a component may give a child; ``parent`` is always the component."""
+
+    additional_secret_outputs: list[str]
+    aliases: list[pulumi.Alias]
+    custom_timeouts: pulumi.CustomTimeouts
+    delete_before_replace: bool
+    depends_on: list[pulumi.Resource]
+    ignore_changes: list[str]
+    protect: bool
+    provider: pulumi.ProviderResource
+    retain_on_delete: bool
 
 
 class Component(pulumi.ComponentResource):
@@ -29,7 +44,7 @@ class Component(pulumi.ComponentResource):
         """Logical name of a child: the component's name and what the child is."""
         return f"{self.name}-{part}"
 
-    def child(self, **options: Any) -> pulumi.ResourceOptions:
+    def child(self, **options: Unpack[ChildOptions]) -> pulumi.ResourceOptions:
         """Options of a child: this component as the parent, and what is given here."""
         return pulumi.ResourceOptions(parent=self, **options)
 
@@ -40,6 +55,21 @@ def content_hash(content: Mapping[str, str] | str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-# Objects that the program wholly owns take their fields back from whoever edited them by hand; shared objects never do.
-# https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
-OWNED = {"pulumi.com/patchForce": "true"}
+def owned(
+    name: str,
+    namespace: pulumi.Input[str] | None = None,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> ObjectMetaArgs:
+    """Metadata of an object that the program wholly owns.
+
+    Such an object takes its fields back from whoever edited them by hand (patch force); shared objects must not.
+    https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
+    """
+    return ObjectMetaArgs(
+        name=name,
+        namespace=namespace,
+        labels=dict(labels) if labels else None,
+        annotations={"pulumi.com/patchForce": "true"} | dict(annotations or {}),
+    )

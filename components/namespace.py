@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.base import OWNED, Component
+from components.base import Component, owned
 from settings.model import ContainerLimits, Environment, Quota
 
 POD_SECURITY_LEVEL = "restricted"
@@ -44,13 +44,13 @@ class BackendNamespace(Component):
         }
         namespace = k8s.core.v1.Namespace(
             self.child_name("namespace"),
-            metadata={"name": env.namespace, "labels": env.labels | pod_security, "annotations": OWNED},
+            metadata=owned(env.namespace, labels=env.labels | pod_security),
             opts=self.child(protect=env.protect_data, retain_on_delete=env.protect_data),
         )
-        within = {"namespace": namespace.metadata.name, "annotations": OWNED}
+        within = namespace.metadata.name.apply(str)
         resource_quota = k8s.core.v1.ResourceQuota(
             self.child_name("quota"),
-            metadata={"name": f"{env.namespace}-quota", **within},
+            metadata=owned(f"{env.namespace}-quota", within),
             spec={
                 "hard": {
                     "requests.cpu": quota.requests.cpu,
@@ -66,7 +66,7 @@ class BackendNamespace(Component):
         )
         limit_range = k8s.core.v1.LimitRange(
             self.child_name("limits"),
-            metadata={"name": f"{env.namespace}-limits", **within},
+            metadata=owned(f"{env.namespace}-limits", within),
             spec={
                 "limits": [
                     {
@@ -82,7 +82,7 @@ class BackendNamespace(Component):
         )
         priority = k8s.scheduling.v1.PriorityClass(
             self.child_name("priority"),
-            metadata={"name": env.namespace, "annotations": OWNED},
+            metadata=owned(env.namespace),
             value=env.priority,
             # Fabric shares the nodes and must never make room for this program (design decision 3).
             preemption_policy="Never",

@@ -1,4 +1,4 @@
-"""Scheduling shared by all pods: node affinity from the stack file, spread over hosts, fast eviction from dead nodes."""
+"""Scheduling shared by all pods: node affinity from the stack file, pods apart, fast eviction from dead nodes."""
 
 from typing import Any
 

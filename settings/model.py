@@ -98,7 +98,7 @@ class Cluster(Section):
     """The cluster the stack is deployed to. It exists already; the program never creates it (CL-01)."""
 
     identifier: Text = Field(
-        description="Identity of the cluster for Pulumi. A new endpoint or context under the same identifier replaces nothing."
+        description="Identity of the cluster: a new endpoint or context under it replaces nothing."
     )
     context: Text = Field(description="kubectl context (CL-03).")
     kubeconfig: Text | None = Field(

@@ -138,9 +138,7 @@ def email(value: str) -> str:
 def cloudflare_id(value: str) -> str:
     """Cloudflare zone or account identifier."""
     if not _HEX32.fullmatch(value):
-        raise ValueError(
-            "not a Cloudflare identifier. Fix: run `make configure STACK=…`, or copy the 32 hex digits from the dashboard"
-        )
+        raise ValueError("not a Cloudflare identifier. Fix: run `make configure STACK=…`, or copy its 32 hex digits")
     return value
 
 
