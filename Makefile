@@ -1,0 +1,84 @@
+# Every command of the project. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS ?= standin
+
+.PHONY: help sandbox sandbox-status sandbox-down test test-fast test-services test-engine check format \
+        conformance bench configure adopt settings-check schema lock
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+# --- the environment of the tests and the sandbox --------------------------------------------------------------------
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	@echo "Installing Python packages into $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; found " + sys.version.split()[0] + ". Fix: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+lock: ## Pin requirements*.in with hashes
+	@$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.txt requirements.in
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements-dev.txt requirements-dev.in
+
+# --- the embedded platform --------------------------------------------------------------------------------------------
+
+sandbox: $(VENV)/.installed ## Start the embedded platform and deploy testnet and mainnet on it
+	@$(BIN)/python -m sandbox up --deploy testnet mainnet
+
+sandbox-status: $(VENV)/.installed ## Show what runs in the sandbox and how to look at it
+	@$(BIN)/python -m sandbox status
+
+sandbox-down: $(VENV)/.installed ## Stop the sandbox and remove all it made
+	@$(BIN)/python -m sandbox down
+
+# --- checks and tests ---------------------------------------------------------------------------------------------------
+
+check: $(VENV)/.installed ## Format, lint and types, with no finding
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy .
+	@$(BIN)/python -m settings.schema --check
+
+format: $(VENV)/.installed ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+test-fast: $(VENV)/.installed ## Unit and program tests: pip packages alone, under a minute
+	@$(BIN)/python -m pytest -q tests/unit tests/program
+
+test-services: $(VENV)/.installed ## Scripts against real Postgres, Redis, Nginx and certbot (root)
+	@$(BIN)/python -m sandbox.toolchain packages
+	@$(BIN)/python -m pytest -q tests/services
+
+test-engine: $(VENV)/.installed ## Whole stacks with the real engine on the sandbox (root)
+	@$(BIN)/python -m pytest -q tests/engine
+
+conformance: $(VENV)/.installed ## The plugins' behaviour that the program relies on; PLUGINS=standin|real
+	@GX_PLUGINS=$(PLUGINS) $(BIN)/python -m pytest -q tests/conformance
+
+test: check test-fast test-services conformance test-engine ## Everything (root)
+
+bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md
+	@$(BIN)/python -m tests.bench
+
+# --- operating a stack ---------------------------------------------------------------------------------------------------
+
+STACK_REQUIRED = $(if $(STACK),,$(error STACK is missing. Fix: make $@ STACK=testnet))
+
+configure: $(VENV)/.installed ## Fill in what a stack file still misses: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m settings.configure $(STACK)
+
+settings-check: $(VENV)/.installed ## Check a stack file without Pulumi: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m settings.check $(STACK)
+
+schema: $(VENV)/.installed ## Regenerate settings/schema.json
+	@$(BIN)/python -m settings.schema
+
+adopt: $(VENV)/.installed ## List what exists of a stack and write an import file: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m adopt $(STACK)
