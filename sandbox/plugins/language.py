@@ -1,0 +1,151 @@
+"""Stand-in for Pulumi's Python language host: ``pulumirpc.LanguageRuntime`` over gRPC.
+
+Each run starts the program in a fresh interpreter, as the real host does, so that start and import costs are the program's own.
+The protocol: https://github.com/pulumi/pulumi/blob/master/proto/pulumi/language.proto
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2, json_format
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+
+from sandbox.plugins.serve import OPTIONS
+
+EXIT_MESSAGE_SHOWN = 32
+"""Exit status of a program whose error the user has already seen; the engine then only stops."""
+
+_RUNNER = Path(__file__).with_name("run_program.py")
+
+
+def interpreter(options: dict[str, Any], root: Path) -> str:
+    """The program's interpreter: of ``runtime.options.virtualenv`` when set, else the first ``python3`` on PATH."""
+    virtualenv = options.get("virtualenv")
+    if virtualenv:
+        return str(root / str(virtualenv) / "bin" / "python")
+    return shutil.which("python3") or sys.executable
+
+
+class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):  # type: ignore[misc]
+    def __init__(self, engine_address: str) -> None:
+        self._engine_address = engine_address
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._engine_address = request.engine_address or self._engine_address
+        return language_pb2.LanguageHandshakeResponse()
+
+    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return plugin_pb2.PluginInfo(version=metadata.version("pulumi"))
+
+    def GetRequiredPlugins(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return language_pb2.GetRequiredPluginsResponse()
+
+    def GetRequiredPackages(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Nothing: the engine would try to download what it is told of, and the stand-ins are already on PATH."""
+        return language_pb2.GetRequiredPackagesResponse()
+
+    def RuntimeOptionsPrompts(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return language_pb2.RuntimeOptionsResponse()
+
+    def InstallDependencies(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        yield language_pb2.InstallDependenciesResponse(
+            stdout=b"Dependencies are installed by the project's Makefile, not by this stand-in.\n"
+        )
+
+    def About(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        executable = self._interpreter(request.info)
+        version = subprocess.run([executable, "--version"], capture_output=True, text=True, check=True)
+        return language_pb2.AboutResponse(executable=executable, version=version.stdout.split()[-1])
+
+    def GetProgramDependencies(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        listing = subprocess.run(
+            [self._interpreter(request.info), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return language_pb2.GetProgramDependenciesResponse(
+            dependencies=[
+                language_pb2.DependencyInfo(name=item["name"], version=item["version"])
+                for item in json.loads(listing.stdout)
+            ]
+        )
+
+    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        for process in list(self._running):
+            process.send_signal(signal.SIGINT)
+        return empty_pb2.Empty()
+
+    def Run(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        executable = self._interpreter(request.info)
+        if not Path(executable).exists():
+            return language_pb2.RunResponse(
+                error=f"the program's interpreter {executable} does not exist; run 'make setup' to create it"
+            )
+        command = [
+            *(executable, "-P", "-u", str(_RUNNER)),
+            *("--monitor", request.monitor_address),
+            *("--engine", self._engine_address),
+            *("--project", request.project),
+            *("--stack", request.stack),
+            *("--organization", request.organization),
+            *("--parallel", str(request.parallel)),
+            *("--root-directory", request.info.root_directory),
+            *(["--dry-run"] if request.dryRun else []),
+            str(Path(request.info.program_directory) / request.info.entry_point),
+            *request.args,
+        ]
+        environment = {
+            **os.environ,
+            "PULUMI_CONFIG": json.dumps(dict(request.config)),
+            "PULUMI_CONFIG_SECRET_KEYS": json.dumps(list(request.configSecretKeys)),
+        }
+        environment.pop("PYTHONPATH", None)
+        process = subprocess.Popen(command, cwd=request.pwd, env=environment, stdin=subprocess.DEVNULL)
+        self._running.add(process)
+        try:
+            status = process.wait()
+        finally:
+            self._running.discard(process)
+        if status == 0:
+            return language_pb2.RunResponse()
+        if status == EXIT_MESSAGE_SHOWN:
+            return language_pb2.RunResponse(bail=True)
+        return language_pb2.RunResponse(error=f"Program exited with non-zero exit code: {status}")
+
+    @staticmethod
+    def _interpreter(info: Any) -> str:
+        return interpreter(json_format.MessageToDict(info.options), Path(info.root_directory))
+
+
+def main() -> None:
+    """Serve the engine until it ends this process. The engine's address is the last argument."""
+    if len(sys.argv) < 2:
+        sys.exit("sandbox stand-in for pulumi-language-python: started by the Pulumi engine, not by hand")
+    server = grpc.server(ThreadPoolExecutor(max_workers=8), options=OPTIONS)
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(_Servicer(sys.argv[-1]), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    os.write(1, f"{port}\n".encode())
+    done.wait()
+    server.stop(grace=None)
+
+
+if __name__ == "__main__":
+    main()

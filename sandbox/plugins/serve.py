@@ -1,0 +1,215 @@
+"""Serves a stand-in provider to the engine: ``pulumirpc.ResourceProvider`` over gRPC.
+
+The protocol: https://github.com/pulumi/pulumi/blob/master/proto/pulumi/provider.proto
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, empty_pb2
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
+
+from sandbox.plugins.provider import Diff, InitFailedError, Properties, Provider, ProviderError, Severity
+from sandbox.plugins.values import decode, encode
+
+_MAX_MESSAGE_BYTES = 400 * 1024 * 1024
+"""The engine's own limit; https://github.com/pulumi/pulumi/blob/master/sdk/go/common/util/rpcutil/grpc.go."""
+
+OPTIONS = [
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+]
+_WORKERS = 128
+"""Threads that serve requests; more than any ``--parallel`` in use, because an awaited roll-out occupies one."""
+
+
+class _Engine:
+    """The engine's diagnostics over gRPC. A message that cannot be delivered any more is dropped: the run is over."""
+
+    def __init__(self, address: str) -> None:
+        self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address, options=OPTIONS))
+
+    def log(self, severity: Severity, message: str, urn: str = "") -> None:
+        self._send(severity, message, urn, ephemeral=False)
+
+    def status(self, severity: Severity, message: str, urn: str) -> None:
+        self._send(severity, message, urn, ephemeral=True)
+
+    def _send(self, severity: Severity, message: str, urn: str, *, ephemeral: bool) -> None:
+        request = engine_pb2.LogRequest(
+            severity=engine_pb2.LogSeverity.Name(severity.value),
+            message=message,
+            urn=urn,
+            ephemeral=ephemeral,
+        )
+        try:
+            self._stub.Log(request)
+        except grpc.RpcError as error:
+            print(f"engine log unreachable ({error.code()}): {message}", file=sys.stderr)
+
+
+def _abort_init_failed(context: grpc.ServicerContext, error: InitFailedError) -> None:
+    detail = provider_pb2.ErrorResourceInitFailed(
+        id=error.resource_id,
+        properties=encode(error.properties),
+        reasons=error.reasons,
+        inputs=None if error.inputs is None else encode(error.inputs),
+    )
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error), details=[packed])
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(grpc.StatusCode.UNKNOWN, str(error))
+
+
+def _diff_response(diff: Diff) -> provider_pb2.DiffResponse:
+    some = bool(diff.changes)
+    return provider_pb2.DiffResponse(
+        changes=provider_pb2.DiffResponse.DIFF_SOME if some else provider_pb2.DiffResponse.DIFF_NONE,
+        replaces=diff.replaces,
+        deleteBeforeReplace=diff.delete_before_replace,
+        diffs=sorted({path.split(".")[0].split("[")[0] for path in diff.changes}),
+        detailedDiff={
+            path: provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Name(kind.value))
+            for path, kind in diff.changes.items()
+        },
+        hasDetailedDiff=True,
+    )
+
+
+class _Servicer(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[misc]
+    def __init__(self, provider: Provider, engine_address: str) -> None:
+        self._provider = provider
+        self._engine = _Engine(engine_address)
+
+    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
+
+    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return plugin_pb2.PluginInfo(version=self._provider.version)
+
+    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._provider.cancel()
+        return empty_pb2.Empty()
+
+    def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._engine.log(Severity.INFO, self._provider.announcement)
+        self._guard(context, lambda: self._provider.configure(decode(request.args), self._engine))
+        return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
+
+    def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        result = self._guard(context, lambda: self._provider.check_config(decode(request.olds), decode(request.news)))
+        return self._check_response(result)
+
+    def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        olds = request.old_inputs if request.HasField("old_inputs") else request.olds
+        return _diff_response(
+            self._guard(context, lambda: self._provider.diff_config(decode(olds), decode(request.news)))
+        )
+
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        result = self._guard(
+            context,
+            lambda: self._provider.check(request.urn, decode(request.olds), decode(request.news), request.randomSeed),
+        )
+        return self._check_response(result)
+
+    def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        diff = self._guard(
+            context,
+            lambda: self._provider.diff(
+                request.urn,
+                decode(request.olds),
+                decode(request.old_inputs),
+                decode(request.news),
+                list(request.ignoreChanges),
+            ),
+        )
+        return _diff_response(diff)
+
+    def Create(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        resource_id, properties = self._guard(
+            context,
+            lambda: self._provider.create(request.urn, decode(request.properties), request.timeout, request.preview),
+        )
+        return provider_pb2.CreateResponse(id=resource_id, properties=encode(properties))
+
+    def Update(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        properties: Properties = self._guard(
+            context,
+            lambda: self._provider.update(
+                request.urn,
+                request.id,
+                decode(request.olds),
+                decode(request.old_inputs),
+                decode(request.news),
+                request.timeout,
+                list(request.ignoreChanges),
+                request.preview,
+            ),
+        )
+        return provider_pb2.UpdateResponse(properties=encode(properties))
+
+    def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._guard(
+            context,
+            lambda: self._provider.delete(request.urn, request.id, decode(request.properties), request.timeout),
+        )
+        return empty_pb2.Empty()
+
+    def Read(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        found = self._guard(
+            context,
+            lambda: self._provider.read(request.urn, request.id, decode(request.properties), decode(request.inputs)),
+        )
+        if found is None:
+            return provider_pb2.ReadResponse(id="")
+        return provider_pb2.ReadResponse(
+            id=found.resource_id, properties=encode(found.properties), inputs=encode(found.inputs)
+        )
+
+    def Invoke(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        context.abort(
+            grpc.StatusCode.UNIMPLEMENTED, f"{self._provider.announcement}: function {request.tok} is not available"
+        )
+
+    @staticmethod
+    def _check_response(result: Any) -> Any:
+        return provider_pb2.CheckResponse(
+            inputs=encode(result.inputs),
+            failures=[provider_pb2.CheckFailure(property=name, reason=reason) for name, reason in result.failures],
+        )
+
+    @staticmethod
+    def _guard(context: grpc.ServicerContext, operation: Any) -> Any:
+        try:
+            return operation()
+        except InitFailedError as error:
+            _abort_init_failed(context, error)
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        raise AssertionError("unreachable: abort raises")
+
+
+def main(provider: Provider) -> None:
+    """Serve ``provider`` until the engine ends this process. The engine's address is the first argument."""
+    if len(sys.argv) < 2:
+        sys.exit(f"{provider.announcement}: started by the Pulumi engine, not by hand (no engine address given)")
+    server = grpc.server(ThreadPoolExecutor(max_workers=_WORKERS), options=OPTIONS)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(_Servicer(provider, sys.argv[1]), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    done = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    os.write(1, f"{port}\n".encode())
+    done.wait()
+    provider.cancel()
+    server.stop(grace=None)
