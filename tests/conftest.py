@@ -1,0 +1,30 @@
+"""The sandbox as a fixture: started when a test needs it, and stopped afterwards only when it was not running before."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _sandbox(*argv: str, check: bool = True) -> int:
+    return subprocess.run([sys.executable, "-m", "sandbox", *argv], cwd=ROOT, check=check).returncode
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """The running platform: control plane, four nodes, the Cloudflare double, edge hosts."""
+    running = _sandbox("status", check=False) == 0
+    _sandbox("up")
+    yield
+    if not running:
+        _sandbox("down")
+
+
+@pytest.fixture(scope="session")
+def deployed(cluster: None) -> None:
+    """Testnet and mainnet deployed on the running platform."""
+    _sandbox("up", "--deploy", "testnet", "mainnet")

@@ -1,0 +1,110 @@
+"""A stack of the sandbox as its user meets it: the ordinary commands, the objects in the API server, the edge."""
+
+import json
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox import layout as sandbox_layout
+from sandbox.stacks import render
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = ROOT / "sandbox" / "bin"
+LAYOUT = sandbox_layout.current()
+JOURNAL = LAYOUT.runtime / "cloudflare" / "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed and how it ended."""
+
+    code: int
+    output: str
+
+    def ok(self) -> "Ran":
+        """This result; an assertion with the whole output when the command failed."""
+        assert self.code == 0, self.output
+        return self
+
+
+def run(*argv: str | Path, stdin: str | None = None, timeout: int = 900) -> Ran:
+    """Run a command to its end, with both output streams in order."""
+    done = subprocess.run(
+        [str(part) for part in argv],
+        cwd=ROOT,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout)
+
+
+def kubectl(*argv: str) -> str:
+    """Output of a kubectl command that has to succeed."""
+    return run(BIN / "kubectl", *argv).ok().output
+
+
+def get(kind: str, namespace: str, *argv: str) -> list[dict[str, Any]]:
+    """Objects of a kind in a namespace."""
+    items: list[dict[str, Any]] = json.loads(kubectl("get", kind, "-n", namespace, "-o", "json", *argv))["items"]
+    return items
+
+
+def cloudflare_mutations() -> list[str]:
+    """Every request to the Cloudflare double so far that changed something, as ``METHOD path``."""
+    calls = [json.loads(line) for line in JOURNAL.read_text().splitlines()]
+    return [f"{call['method']} {call['path']}" for call in calls if call["method"] not in {"GET", "HEAD"}]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack, driven by ``sandbox/bin/pulumi`` and nothing else."""
+
+    name: str
+    config: Path | None = None
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the environment."""
+        return f"backend-{self.name}"
+
+    def config_text(self) -> str:
+        """The stack file as the sandbox renders it."""
+        return render(self.name).read_text()
+
+    def edited(self, old: str, new: str) -> "Stack":
+        """This stack with one piece of its stack file changed; the piece must occur exactly once."""
+        text = self.config_text()
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in the stack file"
+        directory = Path(tempfile.mkdtemp(prefix="stack-", dir=LAYOUT.runtime))
+        path = directory / f"Pulumi.{self.name}.yaml"
+        path.write_text(text.replace(old, new))
+        return Stack(self.name, path)
+
+    def pulumi(self, command: str, *argv: str, timeout: int = 900) -> Ran:
+        """Run a Pulumi command on this stack."""
+        config = ("--config-file", str(self.config)) if self.config else ()
+        return run(BIN / "pulumi", command, "--stack", self.name, *config, *argv, timeout=timeout)
+
+    def up(self, *argv: str) -> Ran:
+        """``pulumi up`` without its own preview."""
+        return self.pulumi("up", "--yes", "--skip-preview", "--parallel", "32", *argv)
+
+    def changes(self, *argv: str) -> Counter[str]:
+        """What ``pulumi preview`` would do: operation and type, counted, without what stays the same."""
+        printed = self.pulumi("preview", "--json", *argv).ok().output
+        steps = json.loads(printed[printed.index("{") :])["steps"]
+        return Counter(
+            f"{step['op']} {step['urn'].split('::')[2].split('$')[-1]}" for step in steps if step["op"] != "same"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """The stack's exported state, secrets encrypted."""
+        exported: dict[str, Any] = json.loads(run(BIN / "pulumi", "stack", "export", "--stack", self.name).ok().output)
+        return exported

@@ -1,0 +1,126 @@
+"""Taking a dead region out of DNS: one line of stack config, one deletion, and nothing else is touched."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sandbox import layout as sandbox_layout
+from sandbox.layout import INTERNET, nsenter_argv
+from tests.engine.stack import BIN, Stack, cloudflare_mutations, run
+
+NODE = "srv1089624"
+ADDRESS = "217.196.51.190"
+LAYOUT = sandbox_layout.current()
+GOAL_SECONDS = 15
+
+
+@pytest.fixture
+def failed_over(mainnet: Stack) -> Stack:
+    """Mainnet with one line of its stack file changed."""
+    return mainnet.edited(f"{NODE}: enabled", f"{NODE}: disabled")
+
+
+@contextmanager
+def dials() -> Iterator[list[int]]:
+    """Connections that the operator's machine opens, counted by its kernel: SSH and the Kubernetes API."""
+    inside = nsenter_argv(LAYOUT.netns(INTERNET))
+    rules = [("22", "sandbox-test-ssh"), ("6443", "sandbox-test-api")]
+    for port, comment in rules:
+        rule = ("OUTPUT", "-p", "tcp", "--syn", "--dport", port, "-m", "comment", "--comment", comment)
+        run(*inside, "iptables", "-I", *rule).ok()
+    counted: list[int] = []
+    try:
+        yield counted
+        listing = run(*inside, "iptables", "-L", "OUTPUT", "-v", "-n", "-x").ok().output
+        for _, comment in rules:
+            line = next(line for line in listing.splitlines() if comment in line)
+            counted.append(int(line.split()[0]))
+    finally:
+        for port, comment in rules:
+            rule = ("OUTPUT", "-p", "tcp", "--syn", "--dport", port, "-m", "comment", "--comment", comment)
+            run(*inside, "iptables", "-D", *rule).ok()
+
+
+def sandbox(*argv: str) -> None:
+    """A sandbox command that has to succeed."""
+    run(Path(LAYOUT.root / ".venv/bin/python"), "-m", "sandbox", *argv).ok()
+
+
+@contextmanager
+def fault(kind: str) -> Iterator[None]:
+    """The ways a region dies: its node cut off, and the API endpoint refusing or silent."""
+    if kind == "node cut off":
+        sandbox("node", "cut", NODE)
+    else:
+        sandbox("api", {"API refusing": "refuse", "API black-holed": "blackhole"}[kind])
+    try:
+        yield
+    finally:
+        sandbox("node", "heal", NODE) if kind == "node cut off" else sandbox("api", "heal")
+
+
+def origins() -> set[str]:
+    """Addresses that answered a number of requests through the double's proxy."""
+    seen = set()
+    for _ in range(12):
+        answer = run(BIN / "curl", "-s", "-D", "-", "-o", "/dev/null", "https://api.gxcoin.money/health").ok().output
+        match = re.search(r"(?im)^x-sandbox-origin: (\S+)", answer)
+        assert match, answer
+        seen.add(match[1])
+    return seen
+
+
+def test_the_edit_previews_as_exactly_one_deletion(failed_over: Stack) -> None:
+    assert failed_over.changes() == {"delete cloudflare:index/dnsRecord:DnsRecord": 1}
+
+
+@pytest.mark.parametrize("kind", ["node cut off", "API refusing", "API black-holed"])
+def test_failing_over_and_back_touches_one_record_and_nothing_else(mainnet: Stack, failed_over: Stack, kind: str) -> None:
+    with fault(kind):
+        before = cloudflare_mutations()
+        started = time.monotonic()
+        with dials() as counted:
+            failed_over.pulumi("up", "--yes").ok()
+        seconds = time.monotonic() - started
+        assert [call.split()[0] for call in cloudflare_mutations()[len(before) :]] == ["DELETE"]
+        assert counted == [0, 0], f"SSH dials and Kubernetes connections: {counted}"
+        assert ADDRESS not in origins()
+        print(f"failover with {kind}: {seconds:.1f} s (goal {GOAL_SECONDS} s)")
+        assert seconds < 3 * GOAL_SECONDS
+
+    before = cloudflare_mutations()
+    with dials() as counted:
+        mainnet.pulumi("up", "--yes").ok()
+    assert [call.split()[0] for call in cloudflare_mutations()[len(before) :]] == ["POST"]
+    assert counted == [0, 0]
+    mainnet.pulumi("preview", "--expect-no-changes").ok()
+
+
+def test_removing_the_last_origin_is_refused_at_preview(mainnet: Stack) -> None:
+    edited = mainnet
+    for node in ("srv1089618", "srv1089624", "srv1092158"):
+        edited = _edit(edited, f"{node}: enabled", f"{node}: disabled")
+    refused = edited.pulumi("preview")
+    assert refused.code != 0
+    assert "dns.origins" in refused.output
+    assert "Fix:" in refused.output
+    assert "Traceback" not in refused.output
+
+
+def _edit(stack: Stack, old: str, new: str) -> Stack:
+    if stack.config is None:
+        return stack.edited(old, new)
+    text = stack.config.read_text()
+    assert text.count(old) == 1
+    stack.config.write_text(text.replace(old, new))
+    return stack
+
+
+def test_the_state_of_the_failed_over_stack_holds_every_other_resource(mainnet: Stack) -> None:
+    types = [resource["type"] for resource in mainnet.state()["deployment"]["resources"]]
+    assert types.count("cloudflare:index/dnsRecord:DnsRecord") == 3, json.dumps(sorted(set(types)))
