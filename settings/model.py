@@ -26,6 +26,7 @@ from settings.types import (
     Quantity,
     Replicas,
     Text,
+    Url,
     UrlPrefix,
 )
 
@@ -284,7 +285,7 @@ class RateLimit(Section):
 class Acme(Section):
     """Certificates by ACME (TLS rows)."""
 
-    directory: Text = Field(description="ACME directory URL.")
+    directory: Url = Field(description="ACME directory URL.")
     email: Email = Field(description="Contact of the ACME account.")
     ca_bundle: Text | None = Field(
         default=None, description="CA bundle on the node to verify the ACME server with; absent for a public CA."
@@ -337,7 +338,7 @@ class Dns(Section):
         min_length=1, description="Node by node: enabled or disabled. At least one stays enabled (CF-20)."
     )
     manage_zone_settings: bool = Field(description="Own the zone-wide SSL mode; true in exactly one stack (X-69).")
-    base_url: Text | None = Field(default=None, description="API endpoint; absent means Cloudflare itself.")
+    base_url: Url | None = Field(default=None, description="API endpoint; absent means Cloudflare itself.")
 
 
 # --- images and secrets ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -33,6 +33,7 @@ _IMAGE = re.compile(
 _HOST_KEY = re.compile(r"(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]{40,}={0,3}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _HEX32 = re.compile(r"[0-9a-f]{32}")
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[^\s?#]*)?")
 _DURATION = re.compile(r"\d+(s|m|h|d)")
 
 
@@ -49,6 +50,11 @@ def fqdn(value: str) -> str:
     if len(labels) < 2 or len(value) > 253 or not all(_DNS_LABEL.fullmatch(label) for label in labels):
         raise ValueError("not a fully qualified host name. Fix: write it in full and lower case, as api.example.org")
     return value
+
+
+def number_as_text(value: object) -> object:
+    """A number as its text, so that ``cpu: 2`` in YAML is as good as ``cpu: "2"``."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def quantity(value: str) -> str:
@@ -142,6 +148,13 @@ def cloudflare_id(value: str) -> str:
     return value
 
 
+def url(value: str) -> str:
+    """Absolute HTTP URL of an API endpoint."""
+    if not _URL.fullmatch(value):
+        raise ValueError("not an HTTP URL. Fix: write it in full, as https://acme.example.org/directory")
+    return value
+
+
 def duration(value: str) -> str:
     """Whole number of seconds, minutes, hours or days."""
     if not _DURATION.fullmatch(value):
@@ -151,7 +164,7 @@ def duration(value: str) -> str:
 
 DnsLabel = Annotated[str, AfterValidator(dns_label)]
 Fqdn = Annotated[str, AfterValidator(fqdn)]
-Quantity = Annotated[str, AfterValidator(quantity)]
+Quantity = Annotated[str, BeforeValidator(number_as_text), AfterValidator(quantity)]
 ImageRef = Annotated[str, AfterValidator(image_ref)]
 Cidr = Annotated[str, AfterValidator(cidr)]
 IpAddress = Annotated[str, AfterValidator(ip_address)]
@@ -160,6 +173,7 @@ UrlPrefix = Annotated[str, AfterValidator(url_prefix)]
 HostKey = Annotated[str, AfterValidator(host_key)]
 Email = Annotated[str, AfterValidator(email)]
 CloudflareId = Annotated[str, AfterValidator(cloudflare_id)]
+Url = Annotated[str, AfterValidator(url)]
 Duration = Annotated[str, AfterValidator(duration)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 # The static half of the default range: ports here are never handed out dynamically (X-05).
