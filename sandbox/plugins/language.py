@@ -38,7 +38,7 @@ def interpreter(options: dict[str, Any], root: Path) -> str:
     return shutil.which("python3") or sys.executable
 
 
-class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):  # type: ignore[misc]
+class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
     def __init__(self, engine_address: str) -> None:
         self._engine_address = engine_address
         self._running: set[subprocess.Popen[bytes]] = set()

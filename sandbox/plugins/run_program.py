@@ -40,6 +40,10 @@ def _user_traceback(error: BaseException, program: Path) -> str:
     return "Traceback (most recent call last):\n" + "".join(lines)
 
 
+def _execute(program: Path) -> None:
+    runpy.run_path(str(program), run_name="__main__")
+
+
 def main() -> int:
     """Run the program; the exit status tells the language host whether the user has seen the error already."""
     arguments = _arguments()
@@ -66,11 +70,11 @@ def main() -> int:
     executor = ThreadPoolExecutor(max_workers=max(arguments.parallel, 1) * 4)
     loop.set_default_executor(executor)
     try:
-        loop.run_until_complete(runtime.run_in_stack(lambda: runpy.run_path(str(program), run_name="__main__")))
+        loop.run_until_complete(runtime.run_in_stack(lambda: _execute(program)))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
         return EXIT_MESSAGE_SHOWN
-    except Exception as error:  # noqa: BLE001 - the boundary at which a user's program ends
+    except Exception as error:
         directory = program if program.is_dir() else program.parent
         pulumi.log.error("Program failed with an unhandled exception:\n" + _user_traceback(error, directory))
         return EXIT_MESSAGE_SHOWN

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
-from sandbox.plugins.provider import Diff, InitFailedError, Properties, Provider, ProviderError, Severity
+from sandbox.plugins.provider import ChangeKind, Diff, InitFailedError, Properties, Provider, ProviderError, Severity
 from sandbox.plugins.values import decode, encode
 
 _MAX_MESSAGE_BYTES = 400 * 1024 * 1024
@@ -28,6 +28,22 @@ OPTIONS = [
 ]
 _WORKERS = 128
 """Threads that serve requests; more than any ``--parallel`` in use, because an awaited roll-out occupies one."""
+
+
+_SEVERITIES = {
+    Severity.DEBUG: engine_pb2.DEBUG,
+    Severity.INFO: engine_pb2.INFO,
+    Severity.WARNING: engine_pb2.WARNING,
+    Severity.ERROR: engine_pb2.ERROR,
+}
+_KINDS = {
+    ChangeKind.ADD: provider_pb2.PropertyDiff.ADD,
+    ChangeKind.ADD_REPLACE: provider_pb2.PropertyDiff.ADD_REPLACE,
+    ChangeKind.DELETE: provider_pb2.PropertyDiff.DELETE,
+    ChangeKind.DELETE_REPLACE: provider_pb2.PropertyDiff.DELETE_REPLACE,
+    ChangeKind.UPDATE: provider_pb2.PropertyDiff.UPDATE,
+    ChangeKind.UPDATE_REPLACE: provider_pb2.PropertyDiff.UPDATE_REPLACE,
+}
 
 
 class _Engine:
@@ -44,7 +60,7 @@ class _Engine:
 
     def _send(self, severity: Severity, message: str, urn: str, *, ephemeral: bool) -> None:
         request = engine_pb2.LogRequest(
-            severity=engine_pb2.LogSeverity.Name(severity.value),
+            severity=_SEVERITIES[severity],
             message=message,
             urn=urn,
             ephemeral=ephemeral,
@@ -76,15 +92,12 @@ def _diff_response(diff: Diff) -> provider_pb2.DiffResponse:
         replaces=diff.replaces,
         deleteBeforeReplace=diff.delete_before_replace,
         diffs=sorted({path.split(".")[0].split("[")[0] for path in diff.changes}),
-        detailedDiff={
-            path: provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Name(kind.value))
-            for path, kind in diff.changes.items()
-        },
+        detailedDiff={path: provider_pb2.PropertyDiff(kind=_KINDS[kind]) for path, kind in diff.changes.items()},
         hasDetailedDiff=True,
     )
 
 
-class _Servicer(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[misc]
+class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, provider: Provider, engine_address: str) -> None:
         self._provider = provider
         self._engine = _Engine(engine_address)

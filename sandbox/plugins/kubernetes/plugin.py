@@ -11,10 +11,9 @@ import threading
 
 from sandbox.plugins.kubernetes import objects, settings
 from sandbox.plugins.kubernetes.client import ApiError, Client, Cluster, UnreachableError, load_cluster
-from sandbox.plugins.kubernetes.diffing import changes, parse_path, value_at
+from sandbox.plugins.diffing import changes, parse_path, value_at
 from sandbox.plugins.kubernetes.kinds import ANNOUNCEMENT, PACKAGE_VERSION, Kind, kind_of
 from sandbox.plugins.kubernetes.ownership import CREATE_MANAGER, created_by_plugin, new_manager, take_over
-from sandbox.plugins.kubernetes.settings import Settings
 from sandbox.plugins.kubernetes.waiting import DEFAULT_SECONDS, NotReadyError, Waiter
 from sandbox.plugins.provider import (
     ChangeKind,

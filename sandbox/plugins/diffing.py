@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sandbox.plugins.kubernetes.quantities import QUANTITY_FIELDS, QUANTITY_MAPS, same_quantity
+from sandbox.plugins.quantities import QUANTITY_FIELDS, QUANTITY_MAPS, same_quantity
 from sandbox.plugins.provider import ChangeKind
 from sandbox.plugins.values import Json, Unknown
 

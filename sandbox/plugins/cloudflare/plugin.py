@@ -1,0 +1,197 @@
+"""The Cloudflare provider: DNS records and zone settings. Configure, Check, Diff and previews make no request."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import urllib3
+
+from sandbox.plugins.cloudflare.client import DEFAULT_BASE_URL, Client, CloudflareError
+from sandbox.plugins.cloudflare.resources import (
+    ANNOUNCEMENT,
+    DNS_RECORD,
+    PACKAGE_VERSION,
+    Resource,
+    from_api,
+    resource_of,
+    to_api,
+)
+from sandbox.plugins.provider import (
+    ChangeKind,
+    CheckResult,
+    Diff,
+    EngineLog,
+    Existing,
+    Properties,
+    ProviderError,
+    Severity,
+    resource_type,
+)
+from sandbox.plugins.values import Json, Unknown, plain, with_secrets_of
+
+_KNOWN_SETTINGS = frozenset({"apiToken", "baseUrl", "version", "pluginDownloadURL"})
+_POOL_SIZE = 16
+
+
+class CloudflareProvider:
+    """See :class:`sandbox.plugins.provider.Provider`."""
+
+    version = PACKAGE_VERSION
+    announcement = ANNOUNCEMENT
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    def check_config(self, olds: Properties, news: Properties) -> CheckResult:
+        unknown = sorted(key for key in news.keys() - _KNOWN_SETTINGS if not key.startswith("__"))
+        if unknown:
+            message = (
+                f"{ANNOUNCEMENT}: provider argument(s) {', '.join(unknown)} are not available; use the real plugin"
+            )
+            raise ProviderError(message)
+        return CheckResult(news)
+
+    def diff_config(self, olds: Properties, news: Properties) -> Diff:
+        old, new = plain(olds), plain(news)
+        return Diff({key: ChangeKind.UPDATE for key in sorted({*old, *new}) if old.get(key) != new.get(key)})
+
+    def configure(self, inputs: Properties, log: EngineLog) -> None:
+        given = plain(inputs)
+        self._log = log
+        self._client = Client(
+            base_url=str(given.get("baseUrl") or os.environ.get("CLOUDFLARE_BASE_URL") or DEFAULT_BASE_URL).rstrip("/"),
+            token=str(given.get("apiToken") or os.environ.get("CLOUDFLARE_API_TOKEN") or ""),
+            cancelled=self._cancelled,
+            pool=urllib3.PoolManager(maxsize=_POOL_SIZE),
+        )
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def check(self, urn: str, olds: Properties, news: Properties, seed: bytes) -> CheckResult:
+        resource = resource_of(resource_type(urn))
+        failures = [
+            (name, f'Missing required property "{name}"') for name in resource.required if news.get(name) is None
+        ]
+        failures += [
+            (name, f"{ANNOUNCEMENT}: {resource.token} has no input {name!r}")
+            for name in sorted(news.keys() - set(resource.inputs))
+            if not name.startswith("__")
+        ]
+        return CheckResult(news, failures)
+
+    def diff(self, urn: str, olds: Properties, old_inputs: Properties, news: Properties, ignore: list[str]) -> Diff:
+        resource = resource_of(resource_type(urn))
+        state, before, after = plain(olds), plain(old_inputs), plain(news)
+        found: dict[str, ChangeKind] = {}
+        for name in resource.inputs:
+            if name in ignore:
+                continue
+            kind = _change(name, state, before, after)
+            if kind:
+                found[name] = kind.replacing() if name in resource.replace_on else kind
+        return Diff(found)
+
+    def create(self, urn: str, inputs: Properties, timeout: float, preview: bool) -> tuple[str, Properties]:
+        resource = resource_of(resource_type(urn))
+        if preview:
+            return "", inputs
+        given = plain(inputs)
+        zone = given["zoneId"]
+        if resource is DNS_RECORD:
+            if given.get("proxied") is True and given["ttl"] != 1:
+                raise ProviderError(
+                    "ttl must be set to 1 when `proxied` is true. When a DNS record is marked as `proxied` the TTL must be 1 "
+                    "as Cloudflare will control the TTL internally."
+                )
+            result = self._call(urn, "POST", f"/zones/{zone}/dns_records", to_api(given))
+            return result["id"], with_secrets_of({**given, **from_api(result, zone)}, inputs)
+        return given["settingId"], self._set(urn, inputs)
+
+    def _set(self, urn: str, inputs: Properties) -> Properties:
+        given = plain(inputs)
+        body = {"value": given["value"]}
+        result = self._call(urn, "PATCH", f"/zones/{given['zoneId']}/settings/{given['settingId']}", body)
+        state: Properties = with_secrets_of({**given, **from_api(result or {}, given["zoneId"])}, inputs)
+        return state
+
+    def update(
+        self,
+        urn: str,
+        resource_id: str,
+        olds: Properties,
+        old_inputs: Properties,
+        news: Properties,
+        timeout: float,
+        ignore: list[str],
+        preview: bool,
+    ) -> Properties:
+        resource = resource_of(resource_type(urn))
+        if preview:
+            return {**{key: value for key, value in olds.items() if key not in resource.inputs}, **news}
+        if resource is not DNS_RECORD:
+            return self._set(urn, news)
+        given = plain(news)
+        zone = given["zoneId"]
+        result = self._call(urn, "PUT", f"/zones/{zone}/dns_records/{resource_id}", to_api(given))
+        state: Properties = with_secrets_of({**given, **from_api(result, zone)}, news)
+        return state
+
+    def delete(self, urn: str, resource_id: str, olds: Properties, timeout: float) -> None:
+        resource = resource_of(resource_type(urn))
+        if resource is not DNS_RECORD:
+            setting = plain(olds).get("settingId", resource_id)
+            self._log.log(
+                Severity.WARNING,
+                f"zone setting {setting} keeps its value: Cloudflare has no default to return to. "
+                "Applying this resource destruction will remove the resource from the state but will not change it in the API",
+                urn,
+            )
+            return
+        self._call(urn, "DELETE", f"/zones/{plain(olds)['zoneId']}/dns_records/{resource_id}", None)
+
+    def read(self, urn: str, resource_id: str, olds: Properties, old_inputs: Properties) -> Existing | None:
+        resource = resource_of(resource_type(urn))
+        zone, own_id = _located(resource, resource_id, plain(olds))
+        collection = "dns_records" if resource is DNS_RECORD else "settings"
+        try:
+            result = self._call(urn, "GET", f"/zones/{zone}/{collection}/{own_id}", None)
+        except CloudflareError as error:
+            if error.status == 404:
+                return None
+            raise
+        live = from_api(result, zone)
+        if resource is not DNS_RECORD:
+            live["settingId"] = own_id
+        names = old_inputs.keys() if old_inputs else resource.inputs
+        inputs = {key: live[key] for key in names if key in live}
+        state = {**{key: value for key, value in plain(olds).items() if key not in live}, **live}
+        return Existing(own_id, with_secrets_of(state, old_inputs), with_secrets_of(inputs, old_inputs))
+
+    def _call(self, urn: str, method: str, path: str, body: Json) -> Json:
+        if not self._client.token:
+            raise ProviderError("no Cloudflare API token: set cloudflare:apiToken or CLOUDFLARE_API_TOKEN")
+        return self._client.call(method, path, body, lambda reason: self._log.status(Severity.WARNING, reason, urn))
+
+
+def _change(name: str, state: Properties, before: Properties, after: Properties) -> ChangeKind | None:
+    if name not in after:
+        return ChangeKind.DELETE if name in before else None
+    if isinstance(after[name], Unknown):
+        return ChangeKind.UPDATE
+    known = state if name in state else before
+    if name not in known:
+        return ChangeKind.ADD
+    return None if known[name] == after[name] else ChangeKind.UPDATE
+
+
+def _located(resource: Resource, resource_id: str, olds: Properties) -> tuple[str, str]:
+    """Zone and own id: from the state, or from an import id ``<zone>/<id>``."""
+    zone, separator, own_id = resource_id.partition("/")
+    if separator:
+        return zone, own_id
+    if "zoneId" not in olds:
+        message = f"invalid import id {resource_id!r}: expected <zone_id>/<id> for {resource.token}"
+        raise ProviderError(message)
+    return str(olds["zoneId"]), str(olds.get("settingId", resource_id))

@@ -1,0 +1,82 @@
+"""The Cloudflare resources the stand-in knows, as the API sees them.
+
+https://github.com/cloudflare/terraform-provider-cloudflare/tree/main/internal/services (``dns_record``, ``zone_setting``)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sandbox.plugins.provider import Properties, ProviderError
+from sandbox.plugins.values import Json
+
+PACKAGE_VERSION = "6.23.1"
+ANNOUNCEMENT = "sandbox stand-in for pulumi-cloudflare, acts on the Cloudflare API it is pointed at"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource type: its inputs, which of them are required, which replace, and where it lives."""
+
+    token: str
+    inputs: tuple[str, ...]
+    required: tuple[str, ...]
+    replace_on: tuple[str, ...]
+
+
+DNS_RECORD = Resource(
+    token="cloudflare:index/dnsRecord:DnsRecord",
+    inputs=(
+        *("zoneId", "name", "type", "ttl", "content", "proxied", "comment", "data", "priority", "settings", "tags"),
+        "privateRouting",
+    ),
+    required=("zoneId", "name", "type", "ttl"),
+    replace_on=("zoneId", "type"),
+)
+ZONE_SETTING = Resource(
+    token="cloudflare:index/zoneSetting:ZoneSetting",
+    inputs=("zoneId", "settingId", "value", "enabled"),
+    required=("zoneId", "settingId", "value"),
+    replace_on=("zoneId", "settingId"),
+)
+_RESOURCES = {resource.token: resource for resource in (DNS_RECORD, ZONE_SETTING)}
+
+
+def resource_of(token: str) -> Resource:
+    """The resource of a type token. Raises :class:`ProviderError` for one the stand-in does not know."""
+    resource = _RESOURCES.get(token)
+    if resource is None:
+        message = (
+            f"{ANNOUNCEMENT}: {token} is not available. Known: {', '.join(sorted(_RESOURCES))}. Use the real plugin."
+        )
+        raise ProviderError(message)
+    return resource
+
+
+def to_api(inputs: Properties) -> Json:
+    """Inputs as an API body: names in snake case, nothing that is unset, and not the zone, which is in the path."""
+    return _rename({key: value for key, value in inputs.items() if key != "zoneId" and value is not None}, _snake)
+
+
+def from_api(result: Json, zone: str) -> Properties:
+    """An API result as outputs: names in camel case, nothing that is null."""
+    outputs: Properties = _rename({key: value for key, value in result.items() if value is not None}, _camel)
+    outputs.pop("id", None)
+    return {**outputs, "zoneId": zone}
+
+
+def _rename(value: Json, name: Json) -> Json:
+    if isinstance(value, dict):
+        return {name(key): _rename(item, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rename(item, name) for item in value]
+    return value
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), name)
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), name)

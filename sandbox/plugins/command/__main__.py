@@ -1,0 +1,6 @@
+"""``pulumi-resource-command``, as the engine starts it."""
+
+from sandbox.plugins.command.plugin import CommandProvider
+from sandbox.plugins.serve import main
+
+main(CommandProvider())

@@ -1,0 +1,128 @@
+"""``sandbox/bin/pulumi``: the ordinary ``pulumi`` command, run where the sandbox's cluster, DNS and nodes are reachable.
+
+It enters the sandbox's internet namespace, gives the engine a home, a file backend and a passphrase of the checkout's own, and hands
+commands that read a stack file the sandbox's rendering of it, so that the committed stack files stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sandbox import layout as where
+from sandbox.layout import Layout
+from sandbox.plugins.install import install
+
+_STACK_FILE_COMMANDS = frozenset(
+    {"preview", "pre", "up", "update", "refresh", "destroy", "down", "dn", "watch", "import", "config"}
+)
+_VALUE_FLAGS = frozenset({"--stack", "-s", "--cwd", "-C", "--color", "--config-file", "--verbose", "-v"})
+
+
+def main() -> None:
+    """Replace this process by the engine; never returns."""
+    layout = where.current()
+    namespace = layout.netns(where.INTERNET)
+    if not Path("/run/netns", namespace).exists():
+        sys.exit("The sandbox is not running. Start it with: python -m sandbox up")
+    arguments = sys.argv[1:]
+    environment = _environment(layout)
+    installed = install(layout.runtime / "pulumi", _engine(layout), environment["PATH"])
+    stack = stack_of(arguments) or selected_stack(layout.runtime / "pulumi")
+    if takes_stack_file(arguments) and stack and (render := _renderer()):
+        arguments = [*arguments, "--config-file", str(render(stack))]
+    command = [*where.nsenter_argv(namespace), str(installed.engine), *arguments]
+    os.execvpe(command[0], command, environment)  # noqa: S606 - the command line is the user's own
+
+
+def _environment(layout: Layout) -> dict[str, str]:
+    runtime = layout.runtime
+    passphrase = runtime / "passphrase"
+    state = runtime / "state"
+    state.mkdir(parents=True, exist_ok=True)
+    if not passphrase.exists():
+        passphrase.touch(mode=0o600)
+        passphrase.write_text("sandbox\n", encoding="utf-8")
+    search_path = [str(layout.root / ".venv" / "bin"), *_path_without_wrappers(layout)]
+    return {
+        **os.environ,
+        "PATH": ":".join(search_path),
+        "PULUMI_HOME": str(runtime / "pulumi"),
+        "PULUMI_BACKEND_URL": f"file://{state}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "KUBECONFIG": str(layout.kubeconfig),
+        "CLOUDFLARE_BASE_URL": where.CLOUDFLARE_API_URL,
+        "CLOUDFLARE_API_BASE_URL": where.CLOUDFLARE_API_URL,
+    }
+
+
+def _path_without_wrappers(layout: Layout) -> list[str]:
+    wrappers = str(layout.root / "sandbox" / "bin")
+    return [entry for entry in os.environ.get("PATH", os.defpath).split(":") if entry != wrappers]
+
+
+def _engine(layout: Layout) -> Path:
+    """The ``pulumi`` on PATH if there is one, else the one the toolchain builds."""
+    found = shutil.which("pulumi", path=":".join(_path_without_wrappers(layout)))
+    if found:
+        return Path(found)
+    from sandbox import toolchain  # noqa: PLC0415 - only a machine without pulumi pays for this import
+
+    return toolchain.tool("pulumi")
+
+
+def _renderer() -> Callable[[str], Path] | None:
+    """The function that renders a stack file for the sandbox; ``None`` in a checkout without stack files."""
+    try:
+        from sandbox.stacks import render  # noqa: PLC0415
+    except ImportError:
+        return None
+    return render
+
+
+def takes_stack_file(arguments: list[str]) -> bool:
+    """Whether the command reads a stack file and none is named already."""
+    words = list(_words(arguments))
+    named = any(argument.split("=")[0] == "--config-file" for argument in arguments)
+    return bool(words) and words[0] in _STACK_FILE_COMMANDS and not named
+
+
+def stack_of(arguments: list[str]) -> str:
+    """The stack's name given by ``--stack``, without organization and project; empty when none is given."""
+    for index, argument in enumerate(arguments):
+        flag, _, value = argument.partition("=")
+        if flag in {"--stack", "-s"}:
+            name = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
+            return name.rsplit("/", 1)[-1]
+    return ""
+
+
+def selected_stack(home: Path) -> str:
+    """The stack that ``pulumi stack select`` chose last; empty when none is."""
+    workspaces = sorted((home / "workspaces").glob("*-workspace.json"), key=lambda path: path.stat().st_mtime)
+    if not workspaces:
+        return ""
+    selected = json.loads(workspaces[-1].read_text(encoding="utf-8")).get("stack", "")
+    return str(selected).rsplit("/", 1)[-1]
+
+
+def _words(arguments: list[str]) -> list[str]:
+    """Arguments that are neither flags nor the values of flags."""
+    words, skip = [], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument.startswith("-"):
+            skip = argument in _VALUE_FLAGS
+        else:
+            words.append(argument)
+    return words
+
+
+if __name__ == "__main__":
+    main()

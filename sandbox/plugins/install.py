@@ -1,0 +1,81 @@
+"""Puts the engine and its plugins together under the sandbox's ``PULUMI_HOME``.
+
+The engine takes a language host only from beside its own binary or from PATH, and a resource plugin from its plugin directory or
+from PATH (with a warning). So the engine is linked next to the stand-in for the language host, and each stand-in for a resource
+plugin becomes an installed plugin of the SDK's version. A real plugin that is on PATH or installed already is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+_LAUNCHERS = Path(__file__).with_name("path")
+_RESOURCE_PLUGINS = {
+    "kubernetes": "pulumi-kubernetes",
+    "cloudflare": "pulumi-cloudflare",
+    "command": "pulumi-command",
+}
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The engine to start, and which plugins are stand-ins."""
+
+    engine: Path
+    stand_ins: tuple[str, ...]
+
+
+def install(home: Path, engine: Path, search_path: str) -> Installed:
+    """Prepare ``home`` (``PULUMI_HOME``) for ``engine``; idempotent and quick. ``search_path`` is a PATH to find real plugins on."""
+    stand_ins = []
+    if not (engine.resolve().parent / "pulumi-language-python").exists() and not _on(search_path, "language-python"):
+        engine = _link_engine(home / "bin", engine.resolve())
+        _symlink(engine.parent / "pulumi-language-python", _LAUNCHERS / "pulumi-language-python")
+        stand_ins.append("language-python")
+    for name, distribution in _RESOURCE_PLUGINS.items():
+        directory = home / "plugins" / f"resource-{name}-v{metadata.version(distribution)}"
+        launcher = directory / f"pulumi-resource-{name}"
+        ours = launcher.is_symlink()
+        if _on(search_path, f"resource-{name}"):
+            if ours:
+                shutil.rmtree(directory)
+            continue
+        if launcher.exists() and not ours:
+            continue
+        directory.mkdir(parents=True, exist_ok=True)
+        _symlink(launcher, _LAUNCHERS / launcher.name)
+        stand_ins.append(f"resource-{name}")
+    return Installed(engine, tuple(stand_ins))
+
+
+def _on(search_path: str, plugin: str) -> bool:
+    return shutil.which(f"pulumi-{plugin}", path=search_path) is not None
+
+
+def _link_engine(directory: Path, engine: Path) -> Path:
+    """The engine's binary in ``directory``: a hard link, or a copy on another file system. Replaced when the engine changed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / "pulumi"
+    stat = engine.stat()
+    if target.exists() and (target.stat().st_size, target.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        return target
+    temporary = Path(tempfile.mkdtemp(dir=directory)) / "pulumi"
+    try:
+        temporary.hardlink_to(engine)
+    except OSError:
+        shutil.copy2(engine, temporary)
+    temporary.replace(target)
+    temporary.parent.rmdir()
+    return target
+
+
+def _symlink(link: Path, target: Path) -> None:
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
