@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// application answers for one of the platform's applications.
+type application struct {
+	settings     settings
+	dependencies *dependencies
+	log          *slog.Logger
+	draining     atomic.Bool
+	ready        atomic.Bool
+	requests     atomic.Int64
+	started      time.Time
+}
+
+func newApplication(settings settings, dependencies *dependencies, log *slog.Logger) *application {
+	return &application{settings: settings, dependencies: dependencies, log: log, started: time.Now()}
+}
+
+// handler serves the application's own port: probes, and an echo of everything else.
+func (a *application) handler() http.Handler {
+	mux := a.probes()
+	mux.HandleFunc("/", a.echo)
+	return mux
+}
+
+// metricsHandler serves the metrics port: probes and /metrics.
+func (a *application) metricsHandler() http.Handler {
+	mux := a.probes()
+	mux.HandleFunc("GET /metrics", a.metrics)
+	return mux
+}
+
+func (a *application) probes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(writer http.ResponseWriter, _ *http.Request) {
+		a.answer(writer, http.StatusOK, map[string]any{"status": "alive"})
+	})
+	mux.HandleFunc("GET /readyz", a.readiness)
+	return mux
+}
+
+func (a *application) readiness(writer http.ResponseWriter, request *http.Request) {
+	problems := map[string]string{"process": "shutting down"}
+	if !a.draining.Load() {
+		problems = a.dependencies.check(request.Context())
+	}
+	ready := len(problems) == 0
+	if a.ready.Swap(ready) != ready {
+		a.log.Info("readiness changed", "ready", ready, "problems", problems)
+	}
+	if ready {
+		a.answer(writer, http.StatusOK, map[string]any{"status": "ready"})
+		return
+	}
+	a.answer(writer, http.StatusServiceUnavailable, map[string]any{"status": "not ready", "problems": problems})
+}
+
+func (a *application) echo(writer http.ResponseWriter, request *http.Request) {
+	a.requests.Add(1)
+	headers := map[string]string{"Host": request.Host}
+	for name := range request.Header {
+		headers[name] = request.Header.Get(name)
+	}
+	a.log.Debug("request", "method", request.Method, "path", request.URL.Path)
+	a.answer(writer, http.StatusOK, map[string]any{
+		"node":    a.settings.node,
+		"path":    request.URL.Path,
+		"query":   request.URL.RawQuery,
+		"method":  request.Method,
+		"remote":  request.RemoteAddr,
+		"headers": headers,
+		"fabric":  a.settings.fabric,
+	})
+}
+
+func (a *application) answer(writer http.ResponseWriter, status int, body map[string]any) {
+	answer := map[string]any{"standin": true, "service": a.settings.service, "pod": a.settings.pod}
+	maps.Copy(answer, body)
+	writer.Header().Set("Content-Type", "application/json")
+	writer.WriteHeader(status)
+	_ = json.NewEncoder(writer).Encode(answer)
+}
+
+// metrics writes the Prometheus text format, version 0.0.4.
+func (a *application) metrics(writer http.ResponseWriter, request *http.Request) {
+	problems := a.dependencies.check(request.Context())
+	writer.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	gauge := func(name, help, labels string, value int64) {
+		_, _ = fmt.Fprintf(writer, "# HELP %s %s\n# TYPE %s gauge\n%s%s %d\n", name, help, name, name, labels, value)
+	}
+	gauge("gx_standin_info", "This is the sandbox's stand-in, not the application.",
+		fmt.Sprintf("{service=%q}", a.settings.service), 1)
+	gauge("gx_standin_started_seconds", "Unix time of the start.", "", a.started.Unix())
+	_, _ = fmt.Fprint(writer, "# HELP gx_standin_dependency_up Whether a dependency answers.\n",
+		"# TYPE gx_standin_dependency_up gauge\n")
+	for _, name := range slices.Sorted(maps.Keys(a.dependencies.used())) {
+		up := 1
+		if problems[name] != "" {
+			up = 0
+		}
+		_, _ = fmt.Fprintf(writer, "gx_standin_dependency_up{dependency=%q} %d\n", name, up)
+	}
+	_, _ = fmt.Fprintf(writer, "# HELP gx_standin_requests_total Requests but for probes and metrics.\n"+
+		"# TYPE gx_standin_requests_total counter\ngx_standin_requests_total %d\n", a.requests.Load())
+}

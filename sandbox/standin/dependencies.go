@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+)
+
+// checkTimeout bounds one question to one dependency.
+const checkTimeout = time.Second
+
+// checkValidity is how long an answer is used again, so that two probes on two ports cost one query.
+const checkValidity = time.Second
+
+// dependencies are the databases an application needs to be ready. A nil member is one it does not use.
+type dependencies struct {
+	postgres *pgxpool.Pool
+	redis    *redis.Client
+
+	mutex    sync.Mutex
+	problems map[string]string
+	asked    time.Time
+}
+
+// connect prepares connections; none is opened before the first check.
+func connect(settings settings) (*dependencies, error) {
+	log.SetOutput(io.Discard)
+	logging.Disable()
+	found := &dependencies{}
+	if settings.databaseURL != "" {
+		config, err := pgxpool.ParseConfig(settings.databaseURL)
+		if err != nil {
+			return nil, fmt.Errorf("DATABASE_URL is not a postgresql:// address; correct it")
+		}
+		config.MaxConns = 2
+		config.ConnConfig.ConnectTimeout = checkTimeout
+		config.ConnConfig.RuntimeParams["application_name"] = settings.service
+		if found.postgres, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
+			return nil, fmt.Errorf("DATABASE_URL cannot be used: %w", err)
+		}
+	}
+	if settings.redisURL != "" {
+		options, err := redis.ParseURL(settings.redisURL)
+		if err != nil {
+			return nil, fmt.Errorf("REDIS_URL is not a redis:// address; correct it")
+		}
+		options.PoolSize = 2
+		options.MaxRetries = -1
+		options.DialTimeout, options.ReadTimeout, options.WriteTimeout = checkTimeout, checkTimeout, checkTimeout
+		options.ContextTimeoutEnabled = true
+		options.ClientName = settings.service
+		options.DisableIdentity = true
+		found.redis = redis.NewClient(options)
+	}
+	return found, nil
+}
+
+func (d *dependencies) close() {
+	if d.postgres != nil {
+		d.postgres.Close()
+	}
+	if d.redis != nil {
+		_ = d.redis.Close()
+	}
+}
+
+// check asks each dependency a question and returns what is wrong by name; empty when all answer.
+func (d *dependencies) check(ctx context.Context) map[string]string {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.problems != nil && time.Since(d.asked) < checkValidity {
+		return d.problems
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	questions := d.used()
+	answers := make(chan [2]string, len(questions))
+	for name, ask := range questions {
+		go func() {
+			problem := ""
+			if err := ask(ctx); err != nil {
+				problem = err.Error()
+			}
+			answers <- [2]string{name, problem}
+		}()
+	}
+	problems := map[string]string{}
+	for range questions {
+		if answer := <-answers; answer[1] != "" {
+			problems[answer[0]] = answer[1]
+		}
+	}
+	d.problems, d.asked = problems, time.Now()
+	return problems
+}
+
+// used names the dependencies the application has, each with the question that proves it works.
+func (d *dependencies) used() map[string]func(context.Context) error {
+	questions := map[string]func(context.Context) error{}
+	if d.postgres != nil {
+		questions["postgres"] = func(ctx context.Context) error {
+			var one int
+			return d.postgres.QueryRow(ctx, "select 1").Scan(&one)
+		}
+	}
+	if d.redis != nil {
+		questions["redis"] = func(ctx context.Context) error { return d.redis.Ping(ctx).Err() }
+	}
+	return questions
+}

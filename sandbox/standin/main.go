@@ -1,0 +1,91 @@
+// Command standin takes the place of one of the platform's own applications in the sandbox.
+//
+// It honours the container contract the platform gives its applications (environment, ports, probes, signals), really checks
+// its databases, and answers everything else with a description of the request. Each answer says that it is a stand-in.
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// drainTime is how long a request in flight at SIGTERM may take; the process ends within 5 s in all.
+const drainTime = 4 * time.Second
+
+func main() {
+	settings, err := settingsFrom(os.Getenv)
+	if err != nil {
+		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("refused to start", "error", err.Error())
+		os.Exit(2)
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: settings.logLevel})).
+		With("service", settings.service, "pod", settings.pod, "standin", true)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := serve(ctx, settings, log); err != nil {
+		log.Error("ended", "error", err.Error())
+		os.Exit(1)
+	}
+}
+
+// serve answers until ctx ends, then fails readiness at once, lets requests in flight finish and returns.
+func serve(ctx context.Context, settings settings, log *slog.Logger) error {
+	dependencies, err := connect(settings)
+	if err != nil {
+		return err
+	}
+	defer dependencies.close()
+	app := newApplication(settings, dependencies, log)
+
+	servers := []*http.Server{newServer(settings.metricsPort, app.metricsHandler())}
+	if settings.port != "" {
+		servers = append(servers, newServer(settings.port, app.handler()))
+	}
+	failed := make(chan error, len(servers))
+	for _, server := range servers {
+		listener, err := net.Listen("tcp", server.Addr)
+		if err != nil {
+			return err
+		}
+		go func() { failed <- server.Serve(listener) }()
+	}
+	log.Info("started", "port", settings.port, "metricsPort", settings.metricsPort)
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	app.draining.Store(true)
+	log.Info("draining")
+	return shutdown(servers)
+}
+
+func shutdown(servers []*http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	problems := make([]error, len(servers))
+	var waiting sync.WaitGroup
+	for i, server := range servers {
+		waiting.Go(func() { problems[i] = server.Shutdown(ctx) })
+	}
+	waiting.Wait()
+	return errors.Join(problems...)
+}
+
+func newServer(port string, handler http.Handler) *http.Server {
+	return &http.Server{
+		Addr:              ":" + port,
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+	}
+}
