@@ -309,6 +309,9 @@ class Edge(Section):
     nodes: tuple[DnsLabel, ...] = Field(min_length=1, description="Nodes that run Nginx.")
     expose: Exposure = Field(description="What the host name reaches: the services by path, the gateway, or both.")
     admin_allow: tuple[Cidr, ...] = Field(description="Networks that may reach /admin; empty closes it.")
+    gateway_service: DnsLabel | None = Field(
+        default=None, description="Service that answers at / when the gateway is exposed; needs a NodePort."
+    )
     health_service: DnsLabel = Field(description="Service whose readiness answers /health (X-39).")
     upstream_host: IpAddress = Field(description="Address under which Nginx reaches NodePorts on its own node (X-33).")
     reprovision: dict[DnsLabel, Annotated[int, Field(ge=0)]] = Field(

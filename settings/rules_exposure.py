@@ -1,0 +1,187 @@
+"""Rules on what the public reaches: NodePorts, paths, edge nodes, DNS origins."""
+
+from collections.abc import Iterator
+
+from settings.model import Cluster, Dns, Edge, Exposure, OriginState, Service, Worker
+from settings.problems import Problem, shown
+from settings.rules_placement import unknown_node
+
+
+def names_are_unique(workers: dict[str, Worker], services: dict[str, Service]) -> Iterator[Problem]:
+    """Workers and services become Deployments of one namespace."""
+    for name in workers.keys() & services.keys():
+        yield Problem(f"services.{name}", "a worker has this name too", "rename one of them")
+
+
+def node_ports_are_unique(services: dict[str, Service]) -> Iterator[Problem]:
+    """A NodePort is one service's in the whole cluster (X-05)."""
+    seen: dict[int, str] = {}
+    for name, service in services.items():
+        if service.node_port is None:
+            continue
+        if service.node_port in seen:
+            yield Problem(
+                f"services.{name}.nodePort",
+                f"the NodePort of {seen[service.node_port]} too",
+                "give each service its own",
+                shown(service.node_port),
+            )
+        seen.setdefault(service.node_port, name)
+
+
+def paths_are_unique(services: dict[str, Service]) -> Iterator[Problem]:
+    """Nginx routes a path to one service, through that service's NodePort."""
+    seen: dict[str, str] = {}
+    for name, service in services.items():
+        if service.path is None:
+            continue
+        if service.node_port is None:
+            yield Problem(
+                f"services.{name}.path",
+                "a path without a NodePort, which Nginx needs to reach the service",
+                "add nodePort, or remove path",
+                shown(service.path),
+            )
+        if service.path in seen:
+            yield Problem(
+                f"services.{name}.path",
+                f"the path of {seen[service.path]} too",
+                "give each service its own",
+                shown(service.path),
+            )
+        seen.setdefault(service.path, name)
+
+
+def metrics_port_is_free(services: dict[str, Service]) -> Iterator[Problem]:
+    """Port 9090 of every container serves metrics (API-19)."""
+    for name, service in services.items():
+        if service.port == 9090:
+            yield Problem(f"services.{name}.port", "the port of the metrics", "take another port", shown(service.port))
+
+
+def edge_nodes_are_reachable(edge: Edge | None, cluster: Cluster) -> Iterator[Problem]:
+    """An edge node is declared, has a public address and a pinned host key."""
+    if edge is None:
+        return
+    for index, name in enumerate(edge.nodes):
+        path = f"edge.nodes[{index}]"
+        if name in edge.nodes[:index]:
+            yield Problem(path, "named twice", "name each node once", shown(name))
+        elif name not in cluster.nodes:
+            yield unknown_node(path, name, cluster)
+        else:
+            if cluster.nodes[name].public_ip is None:
+                yield Problem(
+                    path,
+                    "a node without a public address",
+                    f"add publicIp to cluster.nodes.{name}, or remove the node here",
+                    shown(name),
+                )
+            if name not in edge.ssh.host_keys:
+                yield Problem(
+                    f"edge.ssh.hostKeys.{name}",
+                    "missing: the host key of an edge node",
+                    "run `make configure`, which reads it and asks",
+                )
+    for section, names in (("ssh.hostKeys", edge.ssh.host_keys), ("reprovision", edge.reprovision)):
+        for name in names:
+            if name not in edge.nodes:
+                yield Problem(f"edge.{section}.{name}", "no edge node", f"one of {', '.join(edge.nodes)}, or remove it")
+
+
+def edge_exposes_services(edge: Edge | None, services: dict[str, Service]) -> Iterator[Problem]:
+    """What the host name reaches exists and has a NodePort."""
+    if edge is None:
+        return
+    yield from _behind_nginx("edge.healthService", edge.health_service, services)
+    if edge.expose in {Exposure.SERVICES, Exposure.BOTH} and not any(service.path for service in services.values()):
+        yield Problem(
+            "edge.expose",
+            "no service has a path",
+            "give the services to expose a path and a nodePort",
+            shown(edge.expose),
+        )
+    if edge.expose in {Exposure.GATEWAY, Exposure.BOTH}:
+        if edge.gateway_service is None:
+            yield Problem(
+                "edge.gatewayService",
+                f"missing with expose: {edge.expose}",
+                "name the service that answers at /",
+            )
+        else:
+            yield from _behind_nginx("edge.gatewayService", edge.gateway_service, services)
+
+
+def _behind_nginx(path: str, name: str, services: dict[str, Service]) -> Iterator[Problem]:
+    if name not in services:
+        yield Problem(path, "no service of this stack", f"one of {', '.join(services)}", shown(name))
+    elif services[name].node_port is None:
+        yield Problem(
+            path,
+            "a service without a NodePort, which Nginx needs to reach it",
+            f"add nodePort to services.{name}, or name another service",
+            shown(name),
+        )
+
+
+def dns_and_edge_agree(dns: Dns | None, edge: Edge | None) -> Iterator[Problem]:
+    """DNS leads to Nginx: one host name, and every origin runs it."""
+    if dns is None:
+        return
+    if edge is None:
+        yield Problem("dns", "no edge for the records to lead to", "add gx-backend-infra:edge, or remove dns")
+        return
+    if dns.hostname != edge.hostname:
+        yield Problem(
+            "dns.hostname",
+            f"not the host name of the edge, {edge.hostname}",
+            "write the same name in dns.hostname and edge.hostname",
+            shown(dns.hostname),
+        )
+    for name in dns.origins:
+        if name not in edge.nodes:
+            yield Problem(f"dns.origins.{name}", "no edge node", f"one of {', '.join(edge.nodes)}")
+
+
+def hostname_is_in_the_zone(dns: Dns | None) -> Iterator[Problem]:
+    """Cloudflare refuses a record of another zone."""
+    if dns is not None and dns.hostname != dns.zone and not dns.hostname.endswith(f".{dns.zone}"):
+        yield Problem(
+            "dns.hostname", f"not a name of the zone {dns.zone}", f"write it as api.{dns.zone}", shown(dns.hostname)
+        )
+
+
+def one_origin_stays(dns: Dns | None) -> Iterator[Problem]:
+    """The last healthy origin is never switched off by mistake (CF-20)."""
+    if dns is not None and OriginState.ENABLED not in dns.origins.values():
+        yield Problem(
+            "dns.origins",
+            f"every origin is disabled: {dns.hostname} would lead nowhere",
+            "enable at least one; to take the name down on purpose, remove gx-backend-infra:dns from the stack file",
+        )
+
+
+def origins_have_addresses(dns: Dns | None, cluster: Cluster) -> Iterator[Problem]:
+    """An origin is a declared node with a public address."""
+    if dns is None:
+        return
+    for name in dns.origins:
+        path = f"dns.origins.{name}"
+        if name not in cluster.nodes:
+            yield Problem(path, "no node of cluster.nodes", f"one of {', '.join(cluster.nodes)}")
+        elif cluster.nodes[name].public_ip is None:
+            yield Problem(path, "a node without a public address", f"add publicIp to cluster.nodes.{name}")
+
+
+RULES = (
+    names_are_unique,
+    node_ports_are_unique,
+    paths_are_unique,
+    metrics_port_is_free,
+    edge_nodes_are_reachable,
+    edge_exposes_services,
+    one_origin_stays,
+    origins_have_addresses,
+    hostname_is_in_the_zone,
+    dns_and_edge_agree,
+)

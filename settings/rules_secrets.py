@@ -1,0 +1,102 @@
+"""Rules on images and secrets. No message holds a secret's value."""
+
+from collections.abc import Iterator
+
+from settings.model import Dns, Edge, Environment, Images, Redis, Secrets, Service, Worker
+from settings.problems import Problem, shown
+from settings.types import has_digest
+
+SHORTEST_PASSWORD = 16
+
+
+def every_workload_has_an_image(
+    images: Images, workers: dict[str, Worker], services: dict[str, Service]
+) -> Iterator[Problem]:
+    """Images and workloads name each other, one to one."""
+    names = (*workers, *services)
+    for name in names:
+        if name not in images.workloads:
+            yield Problem(f"images.workloads.{name}", "missing: the image of a workload", "run `make configure`")
+    for name in images.workloads:
+        if name not in names:
+            yield Problem(f"images.workloads.{name}", "no worker or service of this stack", "remove it")
+
+
+def images_are_pinned(images: Images, environment: Environment) -> Iterator[Problem]:
+    """A tag can change its content between two roll-outs; a digest cannot."""
+    if not environment.require_image_digests:
+        return
+    named = {"postgres": images.postgres, "redis": images.redis, "haproxy": images.haproxy} | {
+        f"workloads.{name}": image for name, image in images.workloads.items()
+    }
+    for name, image in named.items():
+        if image is not None and not has_digest(image):
+            yield Problem(
+                f"images.{name}",
+                "not pinned to a digest, which environment.requireImageDigests demands",
+                "append @sha256:…, as `docker buildx imagetools inspect` prints it, or run `make configure`",
+                shown(image),
+            )
+
+
+def redis_proxy_has_an_image(images: Images, redis: Redis) -> Iterator[Problem]:
+    """With more than one instance, clients reach the master through HAProxy (design decision 2)."""
+    if redis.replicas > 1 and images.haproxy is None:
+        yield Problem(
+            "images.haproxy", f"missing with {redis.replicas} instances of Redis", "name the image of the proxy"
+        )
+
+
+def dns_has_a_token(dns: Dns | None, secrets: Secrets) -> Iterator[Problem]:
+    """Records need a Cloudflare token."""
+    if dns is not None and secrets.cloudflare_api_token is None:
+        yield Problem("secrets.cloudflareApiToken", "missing: gx-backend-infra:dns needs it", "run `make configure`")
+
+
+def edge_has_a_key(edge: Edge | None, secrets: Secrets) -> Iterator[Problem]:
+    """Edge nodes need an SSH key that the program can use unattended."""
+    if edge is None:
+        return
+    key = secrets.ssh_private_key
+    if key is None:
+        yield Problem("secrets.sshPrivateKey", "missing: gx-backend-infra:edge needs it", "run `make configure`")
+    elif "PRIVATE KEY-----" not in key.get_secret_value():
+        yield Problem(
+            "secrets.sshPrivateKey", "not a private key in PEM or OpenSSH form", "store the whole file, header included"
+        )
+
+
+def passwords_are_strong(secrets: Secrets) -> Iterator[Problem]:
+    """Passwords are long, fit into a connection URL, and no role knows another's."""
+    seen: dict[str, str] = {}
+    for group, passwords in (("postgres", secrets.postgres), ("redis", secrets.redis)):
+        for field, alias in ((name, str(info.alias)) for name, info in type(passwords).model_fields.items()):
+            path = f"secrets.{group}.{alias}"
+            password: str = getattr(passwords, field).get_secret_value()
+            if len(password) < SHORTEST_PASSWORD:
+                yield Problem(
+                    path,
+                    f"shorter than {SHORTEST_PASSWORD} characters",
+                    "remove it and run `make configure`, which generates one",
+                )
+            elif not all(
+                character.isascii() and character.isprintable() and character not in " '\"\\" for character in password
+            ):
+                yield Problem(
+                    path,
+                    "has a blank, quote, backslash or character beyond ASCII",
+                    "remove it and run `make configure`, which generates one",
+                )
+            if password in seen:
+                yield Problem(path, f"the same as {seen[password]}", "give each role its own password")
+            seen.setdefault(password, path)
+
+
+RULES = (
+    every_workload_has_an_image,
+    images_are_pinned,
+    redis_proxy_has_an_image,
+    dns_has_a_token,
+    edge_has_a_key,
+    passwords_are_strong,
+)

@@ -1,0 +1,99 @@
+"""Complete stacks for tests: a committed stack file and made-up values for what it leaves out."""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+import yaml
+
+from settings.loader import load
+from settings.model import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = "gx-backend-infra"
+SECRET_KEYS = [f"{PROJECT}:secrets"]
+
+_DIGEST = "sha256:" + "ab" * 32
+_SSH_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary-ssh-key\n-----END OPENSSH PRIVATE KEY-----\n"
+_ADDRESSES = {"srv1089618": 11, "srv1089624": 12, "srv1092158": 13, "srv1117946": 14}
+
+
+def committed(stack: str) -> dict[str, object]:
+    """The config of a committed stack file, keyed without the project's prefix."""
+    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return {key.removeprefix(f"{PROJECT}:"): value for key, value in config.items()}
+
+
+def overlay(stack: str) -> dict[str, object]:
+    """What an operator adds to a committed stack file."""
+    base = committed(stack)
+    values: dict[str, object] = {
+        "cluster": {"nodes": {name: {"internalIp": f"10.60.0.{last}"} for name, last in _ADDRESSES.items()}},
+        "images": {
+            "postgres": f"docker.io/library/postgres:15-alpine@{_DIGEST}",
+            "redis": f"docker.io/library/redis:7-alpine@{_DIGEST}",
+            "haproxy": f"docker.io/library/haproxy:2.6-alpine@{_DIGEST}",
+            "workloads": {name: f"ghcr.io/gx-protocol/{name}:test@{_DIGEST}" for name in _workloads(base)},
+        },
+        "secrets": {
+            "postgres": {
+                role: f"canary-postgres-{role}-password"
+                for role in ("admin", "owner", "application", "replication", "backup")
+            },
+            "redis": {user: f"canary-redis-{user}-password" for user in ("application", "replication", "sentinel")},
+        },
+    }
+    values = merge(values, {"cluster": {"nodes": {"srv1117946": {"podCidr": "10.42.3.0/24"}}}})
+    if "dns" in base:
+        values = merge(
+            values,
+            {
+                "dns": {"zoneId": "0123456789abcdef0123456789abcdef"},
+                "edge": {
+                    "ssh": {
+                        "user": "root",
+                        "hostKeys": dict.fromkeys(base["edge"]["nodes"], f"ssh-ed25519 {'A' * 68}"),  # type: ignore[index]
+                    },
+                    "acme": {"email": "ops@example.org"},
+                },
+                "secrets": {
+                    "cloudflareApiToken": "canary-cloudflare-token",
+                    "sshPrivateKey": _SSH_KEY,
+                },
+            },
+        )
+    return values
+
+
+def complete(stack: str) -> dict[str, object]:
+    """The config of a whole, valid stack."""
+    return merge(committed(stack), overlay(stack))
+
+
+def settings(stack: str) -> Settings:
+    """The settings of a whole, valid stack."""
+    return load(complete(stack), stack=stack)
+
+
+def pulumi_config(stack: str, patch: Mapping[str, object] | None = None) -> dict[str, str]:
+    """The config of a whole stack as the engine hands it over: for ``set_all_config``, with ``SECRET_KEYS``."""
+    return {f"{PROJECT}:{key}": json.dumps(value) for key, value in merge(complete(stack), patch or {}).items()}
+
+
+def merge(base: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
+    """``base`` with ``patch`` laid over it, as RFC 7396 has it: objects merge, null removes, all else replaces."""
+    merged = deepcopy(dict(base))
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            below = merged.get(key)
+            merged[key] = merge(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
+
+
+def _workloads(base: Mapping[str, object]) -> list[str]:
+    return [name for family in ("workers", "services") for name in base[family]]  # type: ignore[attr-defined]
