@@ -35,6 +35,9 @@ CLOUDFLARE_API_URL = f"http://{CLOUDFLARE_ADDRESS}:8787/client/v4"
 ACME_DIRECTORY_URL = f"https://{CLOUDFLARE_ADDRESS}:14000/dir"
 ACME_DNS_ADDRESS = f"{CLOUDFLARE_ADDRESS}:8053"
 
+VOLUMES_DIRECTORY = "/var/lib/rancher/k3s/storage"
+"""Where K3s's provisioner keeps local volumes on a node."""
+
 NODE_CPUS = 16
 NODE_MEMORY_GIB = 64
 
@@ -167,6 +170,10 @@ class Layout:
     def data(self, machine_name: str) -> Path:
         """The disk of one machine."""
         return self.runtime / "machines" / machine_name
+
+    def volumes(self, node_name: str) -> Path:
+        """Where the host sees the directories of a node's local volumes; the node sees them at VOLUMES_DIRECTORY."""
+        return self.data(node_name) / VOLUMES_DIRECTORY.lstrip("/")
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -16,6 +16,7 @@ ETCD = "etcd"
 API_SERVER = "kube-apiserver"
 SCHEDULER = "kube-scheduler"
 CONTROLLER_MANAGER = "kube-controller-manager"
+DAEMONS = (ETCD, API_SERVER, SCHEDULER, CONTROLLER_MANAGER)
 
 _ETCD_URL = "http://127.0.0.1:2379"
 _ETCD_DIRECTORY = "/run/gx-etcd"

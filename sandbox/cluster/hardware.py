@@ -1,37 +1,40 @@
 """Made-up hardware: the files from which kubelet (cAdvisor) learns processors and memory.
 
-The formats are those of proc(5) and of Documentation/ABI/stable/sysfs-devices-{node,system-cpu} in the kernel tree.
+The formats are those of proc(5) and of Documentation/ABI/stable/sysfs-devices-node in the kernel tree. kubelet writes the
+processors it counts into a cpuset, so only real ones may be named; sixteen are made of two by naming them in eight NUMA
+nodes, which cAdvisor adds up and the CPU manager does not.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def write(directory: Path, *, cpus: int, memory_gib: int) -> None:
-    """Write `meminfo`, `cpu/` and `node/` for one socket with `cpus` cores and `memory_gib` GiB of memory."""
+def write(directory: Path, *, cpus: int, memory_gib: int, real_cpus: Sequence[int] | None = None) -> None:
+    """Write `meminfo` and `node/` for `cpus` processors and `memory_gib` GiB of memory.
+
+    `real_cpus` are the processors the node may run on; those of this process where not given.
+    """
+    real = sorted(os.sched_getaffinity(0) if real_cpus is None else real_cpus)
+    numa_nodes = [real[: min(len(real), cpus - first)] for first in range(0, cpus, len(real))]
     memory_kib = memory_gib * 1024 * 1024
-    every = f"0-{cpus - 1}"
+    every = f"0-{len(numa_nodes) - 1}"
     files = {
         "meminfo": _meminfo(memory_kib),
-        **{f"cpu/{name}": every for name in ("online", "present", "possible")},
-        "cpu/offline": "",
-        "cpu/kernel_max": str(cpus - 1),
-        **{f"node/{name}": "0" for name in ("online", "possible", "has_cpu", "has_memory", "has_normal_memory")},
-        "node/node0/cpulist": every,
-        "node/node0/distance": "10",
-        "node/node0/meminfo": f"Node 0 MemTotal: {memory_kib} kB\nNode 0 MemFree: {memory_kib // 2} kB",
+        **{f"node/{name}": every for name in ("online", "possible", "has_cpu", "has_memory", "has_normal_memory")},
     }
-    for cpu in range(cpus):
-        topology = {
-            "core_id": str(cpu),
-            "physical_package_id": "0",
-            "die_id": "0",
-            "thread_siblings_list": str(cpu),
-            "core_siblings_list": every,
-        }
-        files |= {f"cpu/cpu{cpu}/topology/{name}": value for name, value in topology.items()}
-        files |= {f"node/node0/cpu{cpu}/topology/{name}": value for name, value in topology.items()}
-        if cpu:
-            files[f"cpu/cpu{cpu}/online"] = "1"
+    for number, members in enumerate(numa_nodes):
+        here = f"node/node{number}"
+        share = memory_kib // len(numa_nodes)
+        files[f"{here}/cpulist"] = ",".join(map(str, members))
+        files[f"{here}/distance"] = " ".join("10" if other == number else "20" for other in range(len(numa_nodes)))
+        files[f"{here}/meminfo"] = f"Node {number} MemTotal: {share} kB\nNode {number} MemFree: {share // 2} kB"
+        for cpu in members:
+            files |= {
+                f"{here}/cpu{cpu}/topology/core_id": str(cpu),
+                f"{here}/cpu{cpu}/topology/physical_package_id": str(number),
+                f"{here}/cpu{cpu}/topology/thread_siblings_list": str(cpu),
+            }
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,11 +51,6 @@ def remove(layout: Layout, node: NodeSpec) -> None:
     netns.remove(layout, node.name)
 
 
-def storage(layout: Layout, node_name: str) -> Path:
-    """Where the host sees the directory of the node's local volumes."""
-    return layout.data(node_name) / "var/lib/rancher/k3s/storage"
-
-
 def dead_daemons(layout: Layout, node: NodeSpec) -> list[str]:
     """Programs of the node that should run and do not."""
     names = ("containerd", "kubelet", "kube-proxy")
@@ -74,7 +69,7 @@ def _lay_out_disk(layout: Layout, node: NodeSpec) -> None:
     disk = layout.data(node.name)
     hardware.write(disk / "hardware", cpus=where.NODE_CPUS, memory_gib=where.NODE_MEMORY_GIB)
     visible = [str(path) for path in (layout.root, where.cache()) if path.exists()]
-    mounts = ["sh", str(_HERE / "node-mounts.sh"), str(disk), node.name, str(disk / "hardware"), *visible]
+    mounts = ["sh", str(_HERE / "node-mounts.sh"), str(disk), node.name, *visible]
     netns.run_in(layout, node.name, mounts)
     etc = netns.host_path(layout, node.name, "/etc")
     (etc / "resolv.conf").write_text(f"nameserver {where.CLOUDFLARE_ADDRESS}\n")

@@ -1,0 +1,124 @@
+"""`python -m sandbox`: start, inspect and stop the embedded platform, and break it on purpose.
+
+Every command acts on this checkout's sandbox alone. A part is added by naming its module in PARTS; they start in this order
+and stop in the reverse one.
+"""
+
+import argparse
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sandbox import layout as where
+from sandbox import netns
+from sandbox.cluster import control_plane, node
+from sandbox.cluster import service as cluster
+from sandbox.layout import Layout
+from sandbox.parts import Part, say
+from sandbox.processes import SandboxError
+
+PARTS: tuple[Part, ...] = (cluster,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it did what it says, 1 with one line on standard error when not."""
+    arguments = _parser().parse_args(argv)
+    layout = where.current()
+    try:
+        if os.geteuid() != 0:
+            raise SandboxError("The sandbox makes network namespaces and mounts: run it as root (sudo)")
+        return int(arguments.run(layout, arguments) or 0)
+    except SandboxError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="The embedded platform of this checkout.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, help_text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help_text, description=help_text)
+        added.set_defaults(run=run)
+        return added
+
+    command("up", _up, "start what is not running; harmless on a running platform")
+    command("status", _status, "say how every part is; status 1 when one is not well")
+    command("down", _down, "stop everything and remove all it made but its logs")
+
+    fault = command("node", _node, "stop (power off), start, cut off silently or heal one node")
+    fault.add_argument("change", choices=sorted(_NODE_CHANGES))
+    fault.add_argument("name", choices=[spec.name for spec in where.NODES])
+
+    fault = command("api", _api, "make the Kubernetes API refuse or swallow the operator's connections, or heal it")
+    fault.add_argument("change", choices=sorted(_API_CHANGES))
+
+    inside = command("exec", _exec, "run a program inside a machine")
+    inside.add_argument("machine", choices=[where.INTERNET, *(spec.name for spec in where.MACHINES)])
+    inside.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- PROGRAM …")
+    return parser
+
+
+def _up(layout: Layout, _arguments: argparse.Namespace) -> None:
+    begun = time.monotonic()
+    with _alone(layout):
+        for part in PARTS:
+            part.start(layout)
+    say(f"sandbox {layout.id} is up after {time.monotonic() - begun:.0f} s")
+
+
+def _down(layout: Layout, _arguments: argparse.Namespace) -> None:
+    with _alone(layout):
+        for part in reversed(PARTS):
+            part.stop(layout)
+    say(f"sandbox {layout.id} is down; its logs are in {layout.logs}")
+
+
+def _status(layout: Layout, _arguments: argparse.Namespace) -> int:
+    lines = [line for part in PARTS for line in part.status(layout)]
+    width = max(len(line.name) for line in lines)
+    for line in lines:
+        say(f"{'ok  ' if line.well else 'DOWN'}  {line.name:<{width}}  {line.detail}")
+    return 0 if all(line.well for line in lines) else 1
+
+
+def _node(layout: Layout, arguments: argparse.Namespace) -> None:
+    _NODE_CHANGES[arguments.change](layout, arguments.name)
+
+
+def _api(layout: Layout, arguments: argparse.Namespace) -> None:
+    _API_CHANGES[arguments.change](layout)
+
+
+def _exec(layout: Layout, arguments: argparse.Namespace) -> None:
+    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not argv:
+        raise SandboxError("exec needs a program: python -m sandbox exec internet -- ip route")
+    directory = os.getcwd() if arguments.machine == where.INTERNET else "/"  # noqa: PTH109 - a string is wanted
+    command = [*netns.enter_argv(layout, arguments.machine, directory), *argv]
+    os.execvp(command[0], command)  # noqa: S606 - the user's own command, as the user
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """Keep two commands that change the same sandbox from running at once."""
+    layout.runtime.mkdir(parents=True, exist_ok=True)
+    with (layout.runtime / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another sandbox command of this checkout")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+_NODE_CHANGES = {
+    "stop": lambda layout, name: node.stop(layout, where.node(name)),
+    "start": lambda layout, name: node.start(layout, where.node(name)),
+    "cut": netns.cut,
+    "heal": netns.heal,
+}
+_API_CHANGES = {"refuse": control_plane.refuse, "blackhole": control_plane.blackhole, "heal": control_plane.heal}
