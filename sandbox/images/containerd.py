@@ -1,0 +1,89 @@
+"""Bring the images into a node's containerd: into a running one, or into the directory of one that is not started yet."""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sandbox.images.recipes import RECIPES
+from sandbox.layout import cache
+from sandbox.processes import SandboxError, run, wait_until
+from sandbox.toolchain.build import lock
+
+_NAMESPACE = "k8s.io"
+"""Where the kubelet looks for images."""
+_IMPORT_TIMEOUT = 300
+_CONFIG = """version = 2
+root = "{scratch}/root"
+state = "{scratch}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "{scratch}/socket"
+"""
+
+
+def load(socket: Path, prefix: Sequence[str] = ()) -> None:
+    """Import every image into the containerd behind `socket`; `prefix` is a command that enters its namespaces."""
+    for archive in (recipe.ensure() for recipe in RECIPES):
+        run([*prefix, *_ctr(socket), "images", "import", str(archive)], timeout=_IMPORT_TIMEOUT)
+
+
+def seed(root: Path) -> None:
+    """Fill the root directory of a containerd that has not been started yet with every image, already unpacked.
+
+    The large files are hard links into the user's cache. containerd and the kernel's overlay never change them: content is
+    addressed by digest, and unpacked layers are the read-only lower directories of containers.
+    """
+    store = _store()
+    root.mkdir(parents=True, exist_ok=True)
+    linked = root.stat().st_dev == store.stat().st_dev
+    run(["cp", "-a", *(["-l"] if linked else []), f"{store}/.", str(root)])
+    for database in store.rglob("*.db"):
+        copy = root / database.relative_to(store)
+        copy.unlink()
+        shutil.copy2(database, copy)
+
+
+def _store() -> Path:
+    """A containerd root that holds every image, made once per set of archives."""
+    archives = [recipe.ensure() for recipe in RECIPES]
+    key = hashlib.sha256(" ".join(archive.name for archive in archives).encode()).hexdigest()[:12]
+    target = cache() / "images" / f"store-{key}"
+    if not target.is_dir():
+        with lock(target.with_suffix(".lock")):
+            if not target.is_dir():
+                _fill(target)
+    return target
+
+
+def _fill(target: Path) -> None:
+    started = time.monotonic()
+    print("images: unpacking for the nodes", flush=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".store-") as name:
+        scratch, log = Path(name), Path(name) / "log"
+        config = scratch / "config.toml"
+        config.write_text(_CONFIG.format(scratch=scratch))
+        with log.open("wb") as output:
+            daemon = subprocess.Popen(["containerd", "--config", str(config)], stdout=output, stderr=output)
+        try:
+            ready = [*_ctr(scratch / "socket"), "version"]
+            wait_until("containerd answers", lambda: _answers(daemon, ready), timeout=30, log=log)
+            load(scratch / "socket")
+        finally:
+            daemon.terminate()
+            daemon.wait(timeout=30)
+        (scratch / "root").rename(target)
+    print(f"images: unpacked in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _answers(daemon: subprocess.Popen[bytes], question: Sequence[str]) -> bool:
+    if daemon.poll() is not None:
+        raise SandboxError(f"containerd ended with {daemon.returncode}. Run it by hand to see why: containerd --log-level debug")
+    return subprocess.run(question, capture_output=True, check=False).returncode == 0
+
+
+def _ctr(socket: Path) -> list[str]:
+    return ["ctr", "--address", str(socket), "--namespace", _NAMESPACE]
