@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from sandbox import layout as where
@@ -31,12 +31,38 @@ def main() -> None:
         sys.exit("The sandbox is not running. Start it with: python -m sandbox up")
     arguments = sys.argv[1:]
     environment = _environment(layout)
-    installed = install(layout.runtime / "pulumi", _engine(layout), environment["PATH"])
-    stack = stack_of(arguments) or selected_stack(layout.runtime / "pulumi")
-    if takes_stack_file(arguments) and stack and (render := _renderer()):
-        arguments = [*arguments, "--config-file", str(render(stack))]
-    command = [*where.nsenter_argv(namespace), str(installed.engine), *arguments]
-    os.execvpe(command[0], command, environment)  # noqa: S606 - the command line is the user's own
+    home = layout.runtime / "pulumi"
+    installed = install(home, _engine(layout), environment["PATH"])
+    command = [*where.nsenter_argv(namespace), str(installed.engine)]
+    stack = stack_of(arguments) or selected_stack(home)
+    if stack and takes_stack_file(arguments) and _working_directory(arguments) == layout.root:
+        _create(layout, stack, command, environment)
+        arguments += _rendered(stack)
+    os.execvpe(command[0], [*command, *arguments], environment)  # noqa: S606 - the command line is the user's own
+
+
+def _rendered(stack: str) -> list[str]:
+    from sandbox.stacks import render  # noqa: PLC0415 - only commands that read a stack file pay for this import
+
+    return ["--config-file", str(render(stack))]
+
+
+def _create(layout: Layout, stack: str, command: list[str], environment: dict[str, str]) -> None:
+    """Create the stack's state on first use. Beside a scratch project file, for the engine writes a salt into the stack file there."""
+    project = "gx-backend-infra"
+    if (layout.runtime / "state" / ".pulumi" / "stacks" / project / f"{stack}.json").exists():
+        return
+    if not (layout.root / f"Pulumi.{stack}.yaml").exists():
+        return
+    scratch = layout.runtime / "pulumi" / "new-stacks"
+    scratch.mkdir(parents=True, exist_ok=True)
+    (scratch / "Pulumi.yaml").write_text(f"name: {project}\nruntime: python\n", encoding="utf-8")
+    subprocess.run([*command, "stack", "init", stack, "--no-select"], cwd=scratch, env=environment, check=True)
+
+
+def _working_directory(arguments: list[str]) -> Path:
+    """The directory the engine looks for a project in: the current one or that of ``--cwd``."""
+    return Path(_value(arguments, "--cwd", "-C") or ".").resolve()
 
 
 def _environment(layout: Layout) -> dict[str, str]:
@@ -49,7 +75,7 @@ def _environment(layout: Layout) -> dict[str, str]:
         passphrase.write_text("sandbox\n", encoding="utf-8")
     search_path = [str(layout.root / ".venv" / "bin"), *_path_without_wrappers(layout)]
     return {
-        **os.environ,
+        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         "PATH": ":".join(search_path),
         "PULUMI_HOME": str(runtime / "pulumi"),
         "PULUMI_BACKEND_URL": f"file://{state}",
@@ -57,7 +83,6 @@ def _environment(layout: Layout) -> dict[str, str]:
         "PULUMI_SKIP_UPDATE_CHECK": "1",
         "KUBECONFIG": str(layout.kubeconfig),
         "CLOUDFLARE_BASE_URL": where.CLOUDFLARE_API_URL,
-        "CLOUDFLARE_API_BASE_URL": where.CLOUDFLARE_API_URL,
     }
 
 
@@ -76,29 +101,24 @@ def _engine(layout: Layout) -> Path:
     return toolchain.tool("pulumi")
 
 
-def _renderer() -> Callable[[str], Path] | None:
-    """The function that renders a stack file for the sandbox; ``None`` in a checkout without stack files."""
-    try:
-        from sandbox.stacks import render  # noqa: PLC0415
-    except ImportError:
-        return None
-    return render
-
-
 def takes_stack_file(arguments: list[str]) -> bool:
     """Whether the command reads a stack file and none is named already."""
-    words = list(_words(arguments))
+    words = _words(arguments)
     named = any(argument.split("=")[0] == "--config-file" for argument in arguments)
     return bool(words) and words[0] in _STACK_FILE_COMMANDS and not named
 
 
 def stack_of(arguments: list[str]) -> str:
     """The stack's name given by ``--stack``, without organization and project; empty when none is given."""
+    return _value(arguments, "--stack", "-s").rsplit("/", 1)[-1]
+
+
+def _value(arguments: list[str], *flags: str) -> str:
+    """The value of a flag given as ``--flag value`` or ``--flag=value``; empty when it is not given."""
     for index, argument in enumerate(arguments):
         flag, _, value = argument.partition("=")
-        if flag in {"--stack", "-s"}:
-            name = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
-            return name.rsplit("/", 1)[-1]
+        if flag in flags:
+            return value or (arguments[index + 1] if index + 1 < len(arguments) else "")
     return ""
 
 

@@ -11,14 +11,15 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
+
+from sandbox.plugins import versions
 
 _LAUNCHERS = Path(__file__).with_name("path")
 _RESOURCE_PLUGINS = {
-    "kubernetes": "pulumi-kubernetes",
-    "cloudflare": "pulumi-cloudflare",
-    "command": "pulumi-command",
+    "kubernetes": versions.KUBERNETES,
+    "cloudflare": versions.CLOUDFLARE,
+    "command": versions.COMMAND,
 }
 
 
@@ -37,8 +38,8 @@ def install(home: Path, engine: Path, search_path: str) -> Installed:
         engine = _link_engine(home / "bin", engine.resolve())
         _symlink(engine.parent / "pulumi-language-python", _LAUNCHERS / "pulumi-language-python")
         stand_ins.append("language-python")
-    for name, distribution in _RESOURCE_PLUGINS.items():
-        directory = home / "plugins" / f"resource-{name}-v{metadata.version(distribution)}"
+    for name, version in _RESOURCE_PLUGINS.items():
+        directory = home / "plugins" / f"resource-{name}-v{version}"
         launcher = directory / f"pulumi-resource-{name}"
         ours = launcher.is_symlink()
         if _on(search_path, f"resource-{name}"):

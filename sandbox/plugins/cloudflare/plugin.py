@@ -7,11 +7,11 @@ import threading
 
 import urllib3
 
+from sandbox.plugins import versions
 from sandbox.plugins.cloudflare.client import DEFAULT_BASE_URL, Client, CloudflareError
 from sandbox.plugins.cloudflare.resources import (
     ANNOUNCEMENT,
     DNS_RECORD,
-    PACKAGE_VERSION,
     Resource,
     from_api,
     resource_of,
@@ -37,7 +37,7 @@ _POOL_SIZE = 16
 class CloudflareProvider:
     """See :class:`sandbox.plugins.provider.Provider`."""
 
-    version = PACKAGE_VERSION
+    version = versions.CLOUDFLARE
     announcement = ANNOUNCEMENT
 
     def __init__(self) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from sandbox.plugins.provider import Properties, ProviderError
 from sandbox.plugins.values import Json
 
-PACKAGE_VERSION = "6.23.1"
 ANNOUNCEMENT = "sandbox stand-in for pulumi-cloudflare, acts on the Cloudflare API it is pointed at"
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sandbox.plugins import versions
 from sandbox.plugins.command import copying, ssh
 from sandbox.plugins.diffing import changes
 from sandbox.plugins.provider import (
@@ -24,7 +25,6 @@ from sandbox.plugins.provider import (
 )
 from sandbox.plugins.values import UNKNOWN, Json, Secret, Unknown, has_unknown, plain, with_secrets_of
 
-PACKAGE_VERSION = "1.2.1"
 ANNOUNCEMENT = "sandbox stand-in for pulumi-command, acts over real SSH"
 
 _COMMAND = "command:remote:Command"
@@ -48,7 +48,7 @@ _LOGGED = {
 class CommandProvider:
     """See :class:`sandbox.plugins.provider.Provider`."""
 
-    version = PACKAGE_VERSION
+    version = versions.COMMAND
     announcement = ANNOUNCEMENT
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class CommandProvider:
 
     def _run(self, urn: str, command: str | None, inputs: Properties, previous: Properties) -> Properties:
         """The command's outputs; those of the previous run when there is nothing to run."""
-        before = {name: previous[name] for name in ("stdout", "stderr") if name in previous}
+        before: Properties = {name: previous[name] for name in ("stdout", "stderr") if name in previous}
         if command is None:
             return {"stdout": "", "stderr": "", **before}
         given = plain(inputs)

@@ -226,10 +226,10 @@ def accepts_environment(session: Session, name: str, value: str) -> bool:
     message.add_boolean(True)
     message.add_string(name)
     message.add_string(value)
-    channel._event_pending()  # noqa: SLF001 - paramiko sends "env" without asking for the server's answer
-    session.transport._send_user_message(message)  # noqa: SLF001
+    channel._event_pending()  # type: ignore[attr-defined]  # paramiko sends "env" without asking for the server's answer
+    session.transport._send_user_message(message)  # type: ignore[attr-defined]
     try:
-        channel._wait_for_event()  # noqa: SLF001
+        channel._wait_for_event()  # type: ignore[attr-defined]
     except paramiko.SSHException:
         return False
     finally:

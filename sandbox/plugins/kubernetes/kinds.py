@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from sandbox.plugins.provider import ProviderError
 
-PACKAGE_VERSION = "4.34.2"
 ANNOUNCEMENT = "sandbox stand-in for pulumi-kubernetes, acts on the real API server"
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 
+from sandbox.plugins import versions
 from sandbox.plugins.kubernetes import objects, settings
 from sandbox.plugins.kubernetes.client import ApiError, Client, Cluster, UnreachableError, load_cluster
 from sandbox.plugins.diffing import changes, parse_path, value_at
-from sandbox.plugins.kubernetes.kinds import ANNOUNCEMENT, PACKAGE_VERSION, Kind, kind_of
+from sandbox.plugins.kubernetes.kinds import ANNOUNCEMENT, Kind, kind_of
 from sandbox.plugins.kubernetes.ownership import CREATE_MANAGER, created_by_plugin, new_manager, take_over
 from sandbox.plugins.kubernetes.waiting import DEFAULT_SECONDS, NotReadyError, Waiter
 from sandbox.plugins.provider import (
@@ -47,7 +48,7 @@ _IMMUTABLE_DATA = ("data", "binaryData")
 class KubernetesProvider:
     """See :class:`sandbox.plugins.provider.Provider`."""
 
-    version = PACKAGE_VERSION
+    version = versions.KUBERNETES
     announcement = ANNOUNCEMENT
 
     def __init__(self) -> None:

@@ -9,19 +9,16 @@ from sandbox.plugins.kubernetes.kinds import ANNOUNCEMENT
 from sandbox.plugins.provider import Properties, ProviderError
 from sandbox.plugins.values import Json, plain
 
-_IGNORED = frozenset({"version", "pluginDownloadURL", "suppressDeprecationWarnings", "suppressHelmHookWarnings"})
-_FLAGS = {
-    "enableConfigMapMutable": "configmap_mutable",
-    "enableSecretMutable": "secret_mutable",
-    "enablePatchForce": "patch_force",
-    "upsertExistingObjects": "upsert",
-    "deleteUnreachable": "delete_unreachable",
-    "skipUpdateUnreachable": "skip_unreachable",
-}
-_STRINGS = {"kubeconfig": "kubeconfig", "context": "context", "cluster": "cluster", "namespace": "namespace"}
-_KNOWN = (
-    _IGNORED | _FLAGS.keys() | _STRINGS.keys() | {"clusterIdentifier", "enableServerSideApply", "kubeClientSettings"}
+_KNOWN = frozenset(
+    {
+        *("kubeconfig", "context", "cluster", "namespace", "clusterIdentifier"),
+        *("enableServerSideApply", "enableConfigMapMutable", "enableSecretMutable", "enablePatchForce"),
+        *("upsertExistingObjects", "deleteUnreachable", "skipUpdateUnreachable", "kubeClientSettings"),
+        *("suppressDeprecationWarnings", "suppressHelmHookWarnings", "version", "pluginDownloadURL"),
+    }
 )
+"""Accepted provider arguments. Those without a field below change nothing here: the stand-in gives no such warnings, and has its
+own limits of time and connections."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,18 @@ def parse(inputs: Properties) -> Settings:
         message = f"{ANNOUNCEMENT}: enableServerSideApply=False is not available; remove it or use the real plugin"
         raise ProviderError(message)
     kubeconfig = given.get("kubeconfig", "")
-    texts = {name: str(given.get(key) or "") for key, name in _STRINGS.items()}
-    texts["kubeconfig"] = kubeconfig if isinstance(kubeconfig, str) else json.dumps(kubeconfig)
-    return Settings(**texts, **{name: flag(given.get(key, False)) for key, name in _FLAGS.items()})
+    return Settings(
+        kubeconfig=kubeconfig if isinstance(kubeconfig, str) else json.dumps(kubeconfig),
+        context=str(given.get("context") or ""),
+        cluster=str(given.get("cluster") or ""),
+        namespace=str(given.get("namespace") or ""),
+        configmap_mutable=flag(given.get("enableConfigMapMutable")),
+        secret_mutable=flag(given.get("enableSecretMutable")),
+        patch_force=flag(given.get("enablePatchForce")),
+        upsert=flag(given.get("upsertExistingObjects")),
+        delete_unreachable=flag(given.get("deleteUnreachable")),
+        skip_unreachable=flag(given.get("skipUpdateUnreachable")),
+    )
 
 
 def flag(value: Json) -> bool:
