@@ -1,0 +1,1 @@
+"""The sandbox's certificate authority for origins (Pebble) and its public DNS (pebble-challtestsrv)."""
