@@ -7,20 +7,24 @@ and stop in the reverse one.
 import argparse
 import fcntl
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from sandbox import layout as where
 from sandbox import netns
+from sandbox.acme import service as acme
+from sandbox.cloudflare import service as cloudflare
 from sandbox.cluster import control_plane, node
 from sandbox.cluster import service as cluster
 from sandbox.layout import Layout
 from sandbox.parts import Part, say
 from sandbox.processes import SandboxError
 
-PARTS: tuple[Part, ...] = (cluster,)
+PARTS: tuple[Part, ...] = (cluster, acme, cloudflare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +78,11 @@ def _down(layout: Layout, _arguments: argparse.Namespace) -> None:
     with _alone(layout):
         for part in reversed(PARTS):
             part.stop(layout)
+        for path in layout.runtime.iterdir():
+            if path.is_dir() and path != layout.logs:
+                shutil.rmtree(path)
+            elif path.is_file() and path != _lock(layout):
+                path.unlink()
     say(f"sandbox {layout.id} is down; its logs are in {layout.logs}")
 
 
@@ -106,13 +115,17 @@ def _exec(layout: Layout, arguments: argparse.Namespace) -> None:
 def _alone(layout: Layout) -> Iterator[None]:
     """Keep two commands that change the same sandbox from running at once."""
     layout.runtime.mkdir(parents=True, exist_ok=True)
-    with (layout.runtime / "lock").open("w") as lock:
+    with _lock(layout).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say("waiting for another sandbox command of this checkout")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _lock(layout: Layout) -> Path:
+    return layout.runtime / "lock"
 
 
 _NODE_CHANGES = {

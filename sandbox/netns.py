@@ -9,6 +9,7 @@ Interfaces are created inside the namespaces; the host sees only their names und
 """
 
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Sequence
@@ -29,11 +30,14 @@ def start(layout: Layout, name: str) -> None:
     power_off(layout, name)
     if name == where.INTERNET:
         _connect_internet(layout)
-        inner = ["unshare", "--mount", "--propagation", "slave", "sleep", "infinity"]
+        resolver = layout.runtime / "resolv.conf"
+        resolver.write_text(f"nameserver {where.CLOUDFLARE_ADDRESS}\n")
+        own_names = f"mount --bind {shlex.quote(str(resolver))} /etc/resolv.conf && exec sleep infinity"
+        inner = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", own_names]
     else:
         _connect(layout, where.machine(name))
-        inner = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        inner += ["tini", "-s", "--", "sleep", "infinity"]
+        inner = ["unshare", "--mount", "--propagation", "private", "--pid", "--uts"]
+        inner += ["--fork", "--kill-child", "--mount-proc", "tini", "-s", "--", "sleep", "infinity"]
     processes.spawn(layout, _init(name), [*where.nsenter_argv(layout.netns(name)), *inner])
     processes.wait_until(
         f"machine {name} has its own mounts", lambda: _separate(layout, name), timeout=10, log=layout.log(_init(name))
@@ -83,12 +87,17 @@ def heal(layout: Layout, name: str) -> None:
 
 
 def enter_argv(layout: Layout, name: str, directory: str = "/") -> list[str]:
-    """Command prefix that runs a program inside a machine, in a directory of the machine's own file tree."""
+    """Command prefix that runs a program inside a machine, in a directory of the machine's own file tree.
+
+    Where the machine has processes of its own the program is nsenter's child, and dies with it.
+    """
     pid = _pid(layout, name)
     if pid is None:
         raise SandboxError(f"machine {name} is not running. Start it: python -m sandbox up")
-    spaces = ["--mount", "--net"] if name == where.INTERNET else ["--mount", "--net", "--pid"]
-    return ["nsenter", "--target", str(pid), *spaces, f"--wdns={directory}", "--"]
+    prefix = ["nsenter", "--target", str(pid), "--mount", "--net", f"--wdns={directory}"]
+    if name == where.INTERNET:
+        return [*prefix, "--"]
+    return [*prefix, "--pid", "--uts", "--", "setpriv", "--pdeathsig", "KILL"]
 
 
 def run_in(layout: Layout, name: str, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 120) -> str:

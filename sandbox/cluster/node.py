@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from sandbox import layout as where
-from sandbox import netns, processes
-from sandbox.cluster import cgroups, hardware, pki, seed
+from sandbox import images, netns, processes
+from sandbox.cluster import cgroups, hardware, pki
 from sandbox.layout import Layout, NodeSpec
 from sandbox.toolchain import tool
 
@@ -23,7 +23,9 @@ def start(layout: Layout, node: NodeSpec) -> None:
         _join_pod_network(layout, node)
         cgroups.create(layout.cgroup(node.name))
     if processes.pid_of(layout, _daemon(node, "containerd")) is None:
-        seed.plant(layout.data(node.name) / "var/lib/containerd")
+        disk = layout.data(node.name) / "var/lib/containerd"
+        if not any(disk.iterdir()):
+            images.seed(disk)
         _spawn(layout, node, "containerd", ["containerd", f"--config={_HERE / 'containerd.toml'}"])
         processes.wait_until(
             f"containerd of {node.name} answers",

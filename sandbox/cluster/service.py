@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sandbox import layout as where
-from sandbox import netns, processes
-from sandbox.cluster import cgroups, control_plane, fabric, node, pki, seed
+from sandbox import images, netns, processes
+from sandbox.cluster import cgroups, control_plane, fabric, node, pki
 from sandbox.cluster.kubectl import apply, apply_file, kubectl
 from sandbox.layout import Layout
 from sandbox.parts import Health, say
@@ -37,7 +37,7 @@ def start(layout: Layout) -> None:
     netns.start(layout, where.CONTROL_PLANE)
     if not kept:
         say("cluster: images and control plane")
-    _together([lambda: control_plane.start(layout), _ensure_seed])
+    _together([lambda: control_plane.start(layout), _build_images])
     _link_tools(layout)
     if not kept:
         _declare(layout)
@@ -125,8 +125,8 @@ def _link_tools(layout: Layout) -> None:
     link.symlink_to(tool("kubectl"))
 
 
-def _ensure_seed() -> None:
-    seed.ensure()
+def _build_images() -> None:
+    images.ensure()
 
 
 def _together(steps: Iterable[Callable[[], None]]) -> None:
