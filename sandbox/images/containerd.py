@@ -1,4 +1,4 @@
-"""Bring the images into a node's containerd: into a running one, or into the directory of one that is not started yet."""
+"""Bring the images into a node's containerd: into a running one, or into the directory of one not yet started."""
 
 import hashlib
 import shutil
@@ -34,8 +34,8 @@ def load(socket: Path, prefix: Sequence[str] = ()) -> None:
 def seed(root: Path) -> None:
     """Fill the root directory of a containerd that has not been started yet with every image, already unpacked.
 
-    The large files are hard links into the user's cache. containerd and the kernel's overlay never change them: content is
-    addressed by digest, and unpacked layers are the read-only lower directories of containers.
+    The large files are hard links into the user's cache. containerd and the kernel's overlay never change them: content
+    is addressed by digest, and unpacked layers are the read-only lower directories of containers.
     """
     store = _store()
     root.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,9 @@ def _fill(target: Path) -> None:
 
 def _answers(daemon: subprocess.Popen[bytes], question: Sequence[str]) -> bool:
     if daemon.poll() is not None:
-        raise SandboxError(f"containerd ended with {daemon.returncode}. Run it by hand to see why: containerd --log-level debug")
+        raise SandboxError(
+            f"containerd ended with {daemon.returncode}; `containerd --log-level debug` by hand says why"
+        )
     return subprocess.run(question, capture_output=True, check=False).returncode == 0
 
 

@@ -1,7 +1,8 @@
 """The images of the sandbox: their names, and how each one starts.
 
-Names, users, ids, paths, volumes and environment are those of the images the stack files name, so that a manifest that works
-here works there. What is inside is Debian's build of the same programs, or the stand-in for the platform's own applications.
+Names, users, ids, paths, volumes and environment are those of the images the stack files name, so that a manifest that
+works here works there. What is inside is Debian's build of the same programs, or the stand-in for the platform's own
+applications.
 """
 
 from sandbox.images.oci import ImageConfig

@@ -1,6 +1,7 @@
 """OCI images by hand: layers, configuration, manifest and an archive that containerd imports.
 
-Everything is a pure function of content: entries sorted, times zero, no compression, so equal content has an equal digest.
+Everything is a pure function of content: entries sorted, times zero, no compression, so equal content has an equal
+digest.
 Format: OCI image specification 1.0 (https://github.com/opencontainers/image-spec).
 """
 
@@ -57,11 +58,10 @@ class Image:
 
 def layer_from_directory(directory: Path, target: Path) -> Layer:
     """Write a directory's content as a layer. Owners, modes and links are kept; devices and sockets are left out."""
-    with target.open("wb") as raw:
-        with tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            for path in _walk(directory):
-                entry = tar.gettarinfo(str(path), str(path.relative_to(directory)))
-                _add(tar, entry, path)
+    with target.open("wb") as raw, tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for path in _walk(directory):
+            entry = tar.gettarinfo(str(path), str(path.relative_to(directory)))
+            _add(tar, entry, path)
     return Layer(path=target, digest=_digest_of(target))
 
 

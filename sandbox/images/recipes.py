@@ -25,7 +25,7 @@ _BOOTSTRAP_TIMEOUT = 600
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One archive. `inputs` decide its key besides the code; `build` makes its images with files in a scratch directory."""
+    """One archive. `inputs` decide its key besides this code; `build` makes its images, with files in a directory."""
 
     name: str
     inputs: Callable[[], Sequence[bytes]]

@@ -1,7 +1,7 @@
 """Build a module's programs once per user.
 
-The result's directory carries a hash of everything that decides it: pins, own sources, flags and Go version. It appears by a
-rename, so it is either absent or complete, and a lock keeps two checkouts from building the same thing twice.
+The result's directory carries a hash of everything that decides it: pins, own sources, flags and Go version. It appears
+by a rename, so it is either absent or complete, and a lock keeps two checkouts from building the same thing twice.
 """
 
 import fcntl

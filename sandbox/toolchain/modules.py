@@ -15,8 +15,8 @@ KWOK_VERSION = "0.7.0"
 class Module:
     """Programs that share one Go module and therefore one build.
 
-    `tools` maps a program's name to its Go package. `variables` are string variables set by the linker, which is how these
-    projects learn their own version. `optional` modules are built only when asked for by name.
+    `tools` maps a program's name to its Go package. `variables` are string variables set by the linker, which is how
+    these projects learn their own version. `optional` modules are built only when asked for by name.
     """
 
     name: str
