@@ -47,7 +47,7 @@ def start(layout: Layout) -> None:
     processes.wait_until("every node is ready", lambda: not _not_ready(layout), timeout=90)
     if not kept:
         say("cluster: DNS and Fabric's idle pods")
-        #        kubectl(layout, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+        kubectl(layout, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
         for namespace in sorted({tenancy.namespace for tenancy in fabric.TENANCIES}):
             kubectl(layout, "-n", namespace, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=90s")
 
