@@ -81,9 +81,7 @@ def _fill(target: Path) -> None:
 
 def _answers(daemon: subprocess.Popen[bytes], question: Sequence[str]) -> bool:
     if daemon.poll() is not None:
-        raise SandboxError(
-            f"containerd ended with {daemon.returncode}; `containerd --log-level debug` by hand says why"
-        )
+        raise SandboxError(f"containerd ended with {daemon.returncode}; `containerd --log-level debug` says why")
     return subprocess.run(question, capture_output=True, check=False).returncode == 0
 
 

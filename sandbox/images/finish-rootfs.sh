@@ -60,6 +60,9 @@ rm -rf "$root"/etc/apt "$root"/etc/cron* "$root"/etc/dpkg "$root"/etc/init.d "$r
 	"$root"/usr/share/postgresql-common "$root"/var/cache "$root"/var/lib/apt "$root"/var/lib/dpkg "$root"/var/log
 install -d "$root/var/cache" "$root/var/log"
 
+# --- what differs between two builds: this machine's name and resolver, and a key pair made by a package
+rm -rf "$root"/etc/hostname "$root"/etc/resolv.conf "$root"/etc/ssl/private "$root"/etc/ssl/certs/*
+
 # --- BusyBox in place of the GNU tools. Last: the steps above use none of the files it replaces.
 for applet in $("$root/bin/busybox" --list); do
 	case $applet in
