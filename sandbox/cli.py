@@ -1,7 +1,7 @@
 """`python -m sandbox`: start, inspect and stop the embedded platform, and break it on purpose.
 
-Every command acts on this checkout's sandbox alone. A part is added by naming its module in PARTS; they start in this order
-and stop in the reverse one.
+Every command acts on this checkout's sandbox alone. A part is added by naming its module in PARTS; they start in this
+order and stop in the reverse one.
 """
 
 import argparse
@@ -49,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("up", _up, "start what is not running; harmless on a running platform")
+    up = command("up", _up, "start what is not running; harmless on a running platform")
+    up.add_argument(
+        "--deploy", nargs="+", default=[], metavar="STACK", help="then bring these stacks up, in this order"
+    )
     command("status", _status, "say how every part is; status 1 when one is not well")
     command("down", _down, "stop everything and remove all it made but its logs")
 
@@ -66,12 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _up(layout: Layout, _arguments: argparse.Namespace) -> None:
+def _up(layout: Layout, arguments: argparse.Namespace) -> None:
     begun = time.monotonic()
     with _alone(layout):
         for part in PARTS:
             part.start(layout)
     say(f"sandbox {layout.id} is up after {time.monotonic() - begun:.0f} s")
+    if arguments.deploy:
+        from sandbox import deploy  # noqa: PLC0415 - the platform alone does not need the program's settings
+
+        deploy.deploy(layout, arguments.deploy)
+        deploy.tour(arguments.deploy)
 
 
 def _down(layout: Layout, _arguments: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """Where everything of the sandbox is: identifiers, paths, addresses and the four nodes.
 
-Pure: nothing here touches the machine. All addresses live in private network namespaces, so any number of checkouts use the
-same ones; only names that are visible on the host carry the checkout's identifier.
+Pure: nothing here touches the machine. All addresses live in private network namespaces, so any number of checkouts use
+the same ones; only names that are visible on the host carry the checkout's identifier.
 """
 
 import hashlib
@@ -59,6 +59,7 @@ class NodeSpec:
 
     @property
     def pod_cidr(self) -> str:
+        """Addresses of the node's pods."""
         return f"10.42.{self.index}.0/24"
 
     @property
@@ -147,6 +148,7 @@ class Layout:
 
     @property
     def logs(self) -> Path:
+        """Directory of the programs' logs."""
         return self.runtime / "log"
 
     @property
@@ -156,10 +158,12 @@ class Layout:
 
     @property
     def pki(self) -> Path:
+        """The cluster's certificate authority, certificates, keys and kubeconfigs of its components."""
         return self.runtime / "pki"
 
     @property
     def kubeconfig(self) -> Path:
+        """The operator's kubeconfig."""
         return self.runtime / "kubeconfig"
 
     @property
@@ -176,6 +180,7 @@ class Layout:
         return self.data(node_name) / VOLUMES_DIRECTORY.lstrip("/")
 
     def log(self, name: str) -> Path:
+        """Log of one started program."""
         return self.logs / f"{name}.log"
 
     def netns(self, machine_name: str) -> str:

@@ -1,14 +1,13 @@
-"""Machines: network namespaces joined by one bridge, each with its own mounts and, but for the internet, its own processes.
+"""Machines: network namespaces joined by one bridge, with mounts and, but for the internet, processes of their own.
 
-`internet` holds the bridge and routes between the others and their public addresses. Every machine's first process is a small
-init; when it is killed the kernel ends everything in the machine, which is how a node loses power. Neighbours know each
-other's hardware addresses by heart, so that a machine that is dead or cut off is silent, like a host at another provider,
-and not "no route to host".
+`internet` holds the bridge and routes between the others and their public addresses. Every machine's first process is a
+small init; when it is killed the kernel ends everything in the machine, which is how a node loses power. All know each
+other's hardware addresses by heart, so that a machine that is dead or cut off is silent, like a host at another
+provider, and not "no route to host".
 
 Interfaces are created inside the namespaces; the host sees only their names under /run/netns.
 """
 
-import os
 import shlex
 import shutil
 import signal
@@ -125,7 +124,7 @@ def _separate(layout: Layout, name: str) -> bool:
     pid = _pid(layout, name)
     if pid is None or Path(f"/proc/{pid}/comm").read_text().strip() not in ("tini", "sleep"):
         return False
-    return os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    return Path(f"/proc/{pid}/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink()
 
 
 def _exists(netns: str) -> bool:

@@ -1,7 +1,7 @@
 """Programs of the sandbox: run one, start one that stays, find it again, end it, wait for a condition.
 
-A started program is known by a record (process id and start time), so that a number the kernel has given to somebody else
-since is never signalled. Errors are `SandboxError`s that carry the program's own last words.
+A started program is known by a record (process id and start time), so that a number the kernel has given to somebody
+else since is never signalled. Errors are `SandboxError`s that carry the program's own last words.
 """
 
 import os
@@ -18,7 +18,7 @@ LAST_WORDS = 600
 
 
 class SandboxError(Exception):
-    """Something the sandbox needs did not work. The message names it and the remedy; the command line prints it alone."""
+    """Something the sandbox needs did not work. The message names it and the remedy; the commands print it alone."""
 
 
 def run(argv: Sequence[str], *, stdin: str | None = None, timeout: float = 120) -> str:
@@ -47,7 +47,7 @@ def spawn(layout: Layout, name: str, argv: Sequence[str], env: Mapping[str, str]
     layout.logs.mkdir(parents=True, exist_ok=True)
     layout.records.mkdir(parents=True, exist_ok=True)
     with layout.log(name).open("wb") as log:
-        child = subprocess.Popen(  # noqa: S603 - the sandbox's own command lines
+        child = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -104,7 +104,7 @@ def kill(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
 
 
 def wait_until(what: str, holds: Callable[[], bool], *, timeout: float, log: Path | None = None) -> None:
-    """Return once `holds` is true. After `timeout` seconds raise SandboxError naming `what` and quoting the log's end."""
+    """Return once `holds` is true; after `timeout` seconds raise SandboxError with `what` and the log's last words."""
     if _gone(holds, timeout):
         return
     tail = log.read_text(errors="replace")[-LAST_WORDS:] if log and log.exists() else ""
@@ -127,7 +127,7 @@ def _record(layout: Layout, name: str) -> Path:
 
 
 def _start_time(pid: int) -> str:
-    """Start of a process in clock ticks since boot; empty when there is no such process or only its exit status is left."""
+    """Start of a process in clock ticks since boot; empty when there is none or only its exit status is left."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

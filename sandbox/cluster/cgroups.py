@@ -40,7 +40,9 @@ def remove(group: str, root: Path = ROOT, timeout: float = 10) -> None:
             for path in [*sorted(top.rglob("*/"), key=lambda p: len(p.parts), reverse=True), top]:
                 _try_to_remove(path)
             if top.exists() and time.monotonic() > deadline:
-                raise SandboxError(f"control group {top} is still in use. Look for its processes: find {top} -name tasks")
+                raise SandboxError(
+                    f"control group {top} is still in use. Look for its processes: find {top} -name tasks"
+                )
 
 
 def _hierarchies(root: Path) -> list[Path]:
@@ -51,7 +53,7 @@ def _hierarchies(root: Path) -> list[Path]:
 
 
 def _delegate(path: Path) -> None:
-    """Let groups below `path` use every controller it has. A group that holds processes may refuse some; kubelet names them."""
+    """Let groups below `path` use every controller it has; kubelet names those a group with processes refuses."""
     try:
         controllers = (path / _UNIFIED_MARK).read_text().split()
         (path / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))

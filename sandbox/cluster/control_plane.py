@@ -2,9 +2,8 @@
 
 Flags are those K3s v1.33 gives its embedded copies where they change behaviour
 (https://docs.k3s.io/security/hardening-guide: admission, anonymous access, node authoriser); the rest keeps them lean.
-etcd's disk is memory: the cluster lives as long as its machine does, and a two-core host has no time to wait for a disk.
+etcd's disk is memory: the cluster lives as long as its machine does, and a small host has no time to wait for a disk.
 """
-
 
 from sandbox import layout as where
 from sandbox import netns, processes
@@ -65,8 +64,8 @@ def heal(layout: Layout) -> None:
 
 
 def _firewall(layout: Layout, change: str, *verdict: str) -> None:
-    rule = ["iptables", change, "INPUT", "-s", where.INTERNET_ADDRESS, "-p", "tcp", "--dport", str(where.API_PORT), "-j"]
-    netns.run_in(layout, where.CONTROL_PLANE, [*rule, *verdict])
+    target = f"INPUT -s {where.INTERNET_ADDRESS} -p tcp --dport {where.API_PORT} -j".split()
+    netns.run_in(layout, where.CONTROL_PLANE, ["iptables", change, *target, *verdict])
 
 
 def _spawn(layout: Layout, name: str, argv: list[str]) -> None:

@@ -1,7 +1,7 @@
-"""The co-tenant: Hyperledger Fabric's pods, idle, with the requests that leave the free capacity the source document states.
+"""The co-tenant: Hyperledger Fabric's pods, idle, with requests that leave free what the source document says is free.
 
-Names are CL-17, CL-18 and SD-01 to SD-04. Load per node is CL-05 to CL-08 (cores used of 16, and the same share of memory);
-each pod asks for an equal share of its node's load and is bound to the node, as Fabric's pods are by their local volumes.
+Names are CL-17, CL-18 and SD-01 to SD-04. Load per node is CL-05 to CL-08 (a share of its cores, and as much of its
+memory); each pod asks for an equal part of it and is bound to the node, as Fabric's pods are by their local volumes.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Made-up hardware: the files from which kubelet (cAdvisor) learns processors and memory.
 
-The formats are those of proc(5) and of Documentation/ABI/stable/sysfs-devices-node in the kernel tree. kubelet writes the
-processors it counts into a cpuset, so only real ones may be named; sixteen are made of two by naming them in eight NUMA
-nodes, which cAdvisor adds up and the CPU manager does not.
+The formats are those of proc(5) and of Documentation/ABI/stable/sysfs-devices-node in the kernel tree. kubelet writes
+the processors it counts into a cpuset, so only real ones may be named; sixteen are made of two by naming them in eight
+NUMA nodes, which cAdvisor adds up and the CPU manager does not.
 """
 
 import os

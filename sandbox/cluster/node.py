@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from sandbox import layout as where
 from sandbox import images, netns, processes
+from sandbox import layout as where
 from sandbox.cluster import cgroups, hardware, pki
 from sandbox.layout import Layout, NodeSpec
 from sandbox.toolchain import tool
@@ -16,7 +16,7 @@ _VXLAN_OVERHEAD = 50
 
 
 def start(layout: Layout, node: NodeSpec) -> None:
-    """Start what of the node is not running and return when its container runtime answers. Kubelet may still be joining."""
+    """Start what of the node is not running; return when its container runtime answers, before the node is ready."""
     if not netns.running(layout, node.name):
         netns.start(layout, node.name)
         _lay_out_disk(layout, node)
@@ -40,7 +40,7 @@ def start(layout: Layout, node: NodeSpec) -> None:
 
 
 def stop(layout: Layout, node: NodeSpec) -> None:
-    """Power the node off: every process of it dies at once, its disk stays. Its network neighbours hear nothing more."""
+    """Power the node off: every process of it dies at once, its disk stays. Its neighbours hear nothing more."""
     netns.power_off(layout, node.name)
     for name in ("kube-proxy", "kubelet", "containerd"):
         processes.stop(layout, _daemon(node, name), grace=0)
@@ -89,11 +89,15 @@ def _cni(node: NodeSpec) -> dict[str, object]:
         "mtu": 1500 - _VXLAN_OVERHEAD,
         "ipam": {"type": "host-local", "ranges": [[{"subnet": node.pod_cidr}]]},
     }
-    return {"cniVersion": "1.0.0", "name": "gx", "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]}
+    return {
+        "cniVersion": "1.0.0",
+        "name": "gx",
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    }
 
 
 def _join_pod_network(layout: Layout, node: NodeSpec) -> None:
-    """Lay the overlay K3s's flannel lays: VXLAN 1 and its masquerading, so that pods see the source addresses of production.
+    """Lay the overlay K3s's flannel lays, VXLAN 1 and its masquerading, so that pods see production's source addresses.
 
     https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md#vxlan
     """
@@ -110,15 +114,13 @@ def _join_pod_network(layout: Layout, node: NodeSpec) -> None:
                 f" dev eth0 local {node.address} dstport {_VXLAN_PORT} nolearning",
                 f"address add {node.overlay_address}/32 dev flannel.1",
                 "link set flannel.1 up",
-                *(f"neighbour add {o.overlay_address} lladdr {_overlay_mac(o)} dev flannel.1 nud permanent" for o in others),
+                *(f"neighbour add {o.overlay_address} lladdr {_overlay_mac(o)} dev flannel.1" for o in others),
                 *(f"route add {o.pod_cidr} via {o.overlay_address} dev flannel.1 onlink" for o in others),
             ]
         ),
     )
     for other in others:
-        _in_node(
-            layout, node, "bridge", "fdb", "append", _overlay_mac(other), "dev", "flannel.1", "dst", other.address
-        )
+        _in_node(layout, node, "bridge", "fdb", "append", _overlay_mac(other), "dev", "flannel.1", "dst", other.address)
     _in_node(layout, node, "sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=1")
     cluster, own = where.POD_CIDR, node.pod_cidr
     rules = [

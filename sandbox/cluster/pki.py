@@ -40,6 +40,7 @@ class Authority:
 
     @property
     def certificate_path(self) -> Path:
+        """File with the authority's certificate."""
         return self.directory / "ca.crt"
 
     def issue(self, name: str, user: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> None:

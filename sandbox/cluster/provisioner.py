@@ -1,7 +1,7 @@
 """Volumes for the storage classes `local-path` and `local-path-retain`, as K3s's local-path provisioner makes them.
 
-A claim gets a directory on the node the scheduler chose and a PersistentVolume of type `local` bound to that node. The size
-is not enforced. A released volume of a class that deletes loses its directory once its node is running.
+A claim gets a directory on the node the scheduler chose and a PersistentVolume of type `local` bound to that node. The
+size is not enforced. A released volume of a class that deletes loses its directory once its node is running.
 Run as `python -m sandbox.cluster.provisioner`; it ends only by a signal.
 """
 
@@ -9,10 +9,12 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import urllib3
-from kubernetes import client, config, watch  # type: ignore[import-untyped]
+from kubernetes import client, config, watch
 
 from sandbox import layout as where
 from sandbox import netns
@@ -25,13 +27,16 @@ PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 RESYNC_SECONDS = 15
 RETRY_SECONDS = 1
 _CONFLICT = 409
+_UNREACHABLE = (client.ApiException, urllib3.exceptions.HTTPError, OSError)
+
+Json = dict[str, Any]
 
 
 class Provisioner:
     """Compares claims and volumes with directories whenever one of them changes, and at least every RESYNC_SECONDS."""
 
     def __init__(self, layout: Layout) -> None:
-        config.load_kube_config(str(layout.kubeconfig))
+        config.load_kube_config(str(layout.kubeconfig))  # type: ignore[no-untyped-call]
         self._layout = layout
         self._core = client.CoreV1Api()
         self._storage = client.StorageV1Api()
@@ -45,7 +50,7 @@ class Provisioner:
             self._changed.clear()
             try:
                 self.reconcile()
-            except (client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            except _UNREACHABLE as error:
                 _log(f"will try again: {error}")
                 time.sleep(RETRY_SECONDS)
                 continue
@@ -53,40 +58,43 @@ class Provisioner:
 
     def reconcile(self) -> None:
         """Make the volumes that are asked for and delete those that are released."""
-        classes = {
-            c.metadata.name: c for c in self._storage.list_storage_class().items if c.provisioner == PROVISIONER
+        policies = {
+            item["metadata"]["name"]: item["reclaimPolicy"]
+            for item in _items(self._storage.list_storage_class())
+            if item["provisioner"] == PROVISIONER
         }
-        for claim in self._core.list_persistent_volume_claim_for_all_namespaces().items:
-            chosen = (claim.metadata.annotations or {}).get(SELECTED_NODE)
-            if claim.status.phase == "Pending" and chosen and claim.spec.storage_class_name in classes:
-                self._provide(claim, chosen, classes[claim.spec.storage_class_name].reclaim_policy)
-        for volume in self._core.list_persistent_volume().items:
-            ours = (volume.metadata.annotations or {}).get(PROVISIONED_BY) == PROVISIONER
-            if ours and volume.status.phase == "Released" and volume.spec.persistent_volume_reclaim_policy == "Delete":
+        for claim in _items(self._core.list_persistent_volume_claim_for_all_namespaces()):
+            chosen = claim["metadata"].get("annotations", {}).get(SELECTED_NODE)
+            policy = policies.get(claim["spec"].get("storageClassName"))
+            if claim["status"]["phase"] == "Pending" and chosen and policy:
+                self._provide(claim, chosen, policy)
+        for volume in _items(self._core.list_persistent_volume()):
+            ours = volume["metadata"].get("annotations", {}).get(PROVISIONED_BY) == PROVISIONER
+            deletes = volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+            if ours and deletes and volume["status"]["phase"] == "Released":
                 self._withdraw(volume)
 
-    def _provide(self, claim: client.V1PersistentVolumeClaim, node_name: str, reclaim_policy: str) -> None:
-        directory = f"pvc-{claim.metadata.uid}_{claim.metadata.namespace}_{claim.metadata.name}"
+    def _provide(self, claim: Json, node_name: str, reclaim_policy: str) -> None:
+        metadata, spec = claim["metadata"], claim["spec"]
+        directory = f"pvc-{metadata['uid']}_{metadata['namespace']}_{metadata['name']}"
         host_directory = self._layout.volumes(node_name) / directory
         host_directory.mkdir(parents=True, exist_ok=True)
         host_directory.chmod(0o777)
         volume = client.V1PersistentVolume(
-            metadata=client.V1ObjectMeta(
-                name=f"pvc-{claim.metadata.uid}", annotations={PROVISIONED_BY: PROVISIONER}
-            ),
+            metadata=client.V1ObjectMeta(name=f"pvc-{metadata['uid']}", annotations={PROVISIONED_BY: PROVISIONER}),
             spec=client.V1PersistentVolumeSpec(
-                capacity={"storage": claim.spec.resources.requests["storage"]},
-                access_modes=claim.spec.access_modes,
+                capacity={"storage": spec["resources"]["requests"]["storage"]},
+                access_modes=spec["accessModes"],
                 persistent_volume_reclaim_policy=reclaim_policy,
-                storage_class_name=claim.spec.storage_class_name,
-                volume_mode=claim.spec.volume_mode,
+                storage_class_name=spec["storageClassName"],
+                volume_mode=spec["volumeMode"],
                 local=client.V1LocalVolumeSource(path=f"{where.VOLUMES_DIRECTORY}/{directory}"),
                 claim_ref=client.V1ObjectReference(
                     api_version="v1",
                     kind="PersistentVolumeClaim",
-                    namespace=claim.metadata.namespace,
-                    name=claim.metadata.name,
-                    uid=claim.metadata.uid,
+                    namespace=metadata["namespace"],
+                    name=metadata["name"],
+                    uid=metadata["uid"],
                 ),
                 node_affinity=_only_on(node_name),
             ),
@@ -96,26 +104,31 @@ class Provisioner:
         except client.ApiException as error:
             if error.status != _CONFLICT:
                 raise
-        _log(f"{claim.metadata.namespace}/{claim.metadata.name}: {directory} on {node_name}")
+        _log(f"{metadata['namespace']}/{metadata['name']}: {directory} on {node_name}")
 
-    def _withdraw(self, volume: client.V1PersistentVolume) -> None:
-        terms = volume.spec.node_affinity.required.node_selector_terms
-        node_name = terms[0].match_expressions[0].values[0]
+    def _withdraw(self, volume: Json) -> None:
+        name, spec = volume["metadata"]["name"], volume["spec"]
+        node_name = spec["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"][0]
         if not netns.running(self._layout, node_name):
             return
-        directory = Path(volume.spec.local.path).name
-        shutil.rmtree(self._layout.volumes(node_name) / directory, ignore_errors=True)
-        self._core.delete_persistent_volume(volume.metadata.name)
-        _log(f"{volume.metadata.name}: deleted from {node_name}")
+        shutil.rmtree(self._layout.volumes(node_name) / Path(spec["local"]["path"]).name, ignore_errors=True)
+        self._core.delete_persistent_volume(name)
+        _log(f"{name}: deleted from {node_name}")
 
-    def _notice(self, listing: object) -> None:
+    def _notice(self, listing: Callable[..., object]) -> None:
         while True:
             try:
-                for _ in watch.Watch().stream(listing, timeout_seconds=300):
+                for _ in watch.Watch().stream(listing, timeout_seconds=300):  # type: ignore[no-untyped-call]
                     self._changed.set()
-            except (client.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            except _UNREACHABLE as error:
                 _log(f"will watch again: {error}")
                 time.sleep(RETRY_SECONDS)
+
+
+def _items(listed: object) -> list[Json]:
+    """The objects of an answer as the API sends them, where absent fields are absent."""
+    items: list[Json] = client.ApiClient().sanitize_for_serialization(listed)["items"]  # type: ignore[no-untyped-call]
+    return items
 
 
 def _only_on(node_name: str) -> client.V1VolumeNodeAffinity:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sandbox import layout as where
 from sandbox import images, netns, processes
+from sandbox import layout as where
 from sandbox.cluster import cgroups, control_plane, fabric, node, pki
 from sandbox.cluster.kubectl import apply, apply_file, kubectl
 from sandbox.layout import Layout
@@ -23,8 +23,8 @@ _MANIFESTS = Path(__file__).parent / "manifests"
 def start(layout: Layout) -> None:
     """Bring up what is missing of the cluster and return when every node is ready and names resolve.
 
-    etcd lives in the memory of the machine `cp`: when that or the internet between the machines is gone, so is the cluster,
-    and what is left of it is cleared away first.
+    etcd lives in the memory of the machine `cp`: when that or the internet between the machines is gone, so is the
+    cluster, and what is left of it is cleared away first.
     """
     kept = processes.pid_of(layout, control_plane.ETCD) is not None and all(
         netns.running(layout, name) for name in (where.INTERNET, where.CONTROL_PLANE)
@@ -82,8 +82,8 @@ def status(layout: Layout) -> list[Health]:
 
 
 def _declare(layout: Layout) -> None:
-    """Nodes (so that they join with the labels and pod networks meant for them), storage classes, DNS and the co-tenant."""
-    nodes = [
+    """Nodes (so that they join with their labels and pod networks), storage classes, DNS and the co-tenant."""
+    nodes: list[dict[str, object]] = [
         {
             "apiVersion": "v1",
             "kind": "Node",

@@ -25,8 +25,8 @@ def test_no_two_machines_share_an_address_or_a_hardware_address() -> None:
 
 
 def test_every_nodes_pods_are_within_the_cluster_network_and_apart_from_each_other() -> None:
-    networks = [ipaddress.ip_network(node.pod_cidr) for node in layout.NODES]
-    assert all(network.subnet_of(ipaddress.ip_network(layout.POD_CIDR)) for network in networks)  # type: ignore[type-var]
+    networks = [ipaddress.IPv4Network(node.pod_cidr) for node in layout.NODES]
+    assert all(network.subnet_of(ipaddress.IPv4Network(layout.POD_CIDR)) for network in networks)
     assert len(set(networks)) == len(layout.NODES) == 4
 
 
@@ -42,5 +42,5 @@ def test_interface_names_fit_the_kernels_fifteen_characters() -> None:
 
 
 def test_an_unknown_node_is_refused_with_the_known_names() -> None:
-    with pytest.raises(KeyError, match="srv9.*srv1089618"):
+    with pytest.raises(KeyError, match=r"srv9.*srv1089618"):
         layout.node("srv9")
