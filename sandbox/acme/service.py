@@ -105,7 +105,7 @@ def _start_pebble(layout: Layout) -> None:
 
 
 def _spawn(layout: Layout, name: str, argv: list[str], env: dict[str, str] | None = None) -> None:
-    processes.spawn(layout, name, [*netns.enter_argv(layout, where.CLOUDFLARE, str(layout.root)), *argv], env)
+    processes.spawn(layout, name, [*netns.enter_argv(layout, where.CLOUDFLARE), *argv], env)
 
 
 def _succeeds(layout: Layout, argv: list[str]) -> bool:

@@ -14,6 +14,7 @@ from sandbox.layout import Layout
 from sandbox.parts import Health, say
 
 _NAME = "cloudflare"
+_PACKAGES = Path(__file__).resolve().parents[2]
 ZONES = ("gxcoin.money",)
 """Zones of the sandbox's account (CF-01)."""
 _PERMISSIONS = {
@@ -44,7 +45,7 @@ def start(layout: Layout) -> None:
         return
     say("starting the Cloudflare double")
     _prepare(layout)
-    processes.spawn(layout, _NAME, [*netns.enter_argv(layout, where.CLOUDFLARE, str(layout.root)), *_argv(layout)])
+    processes.spawn(layout, _NAME, [*netns.enter_argv(layout, where.CLOUDFLARE, str(_PACKAGES)), *_argv(layout)])
     processes.wait_until("the Cloudflare double answers", lambda: _answers(layout), timeout=20, log=layout.log(_NAME))
 
 
