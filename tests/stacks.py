@@ -2,16 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from copy import deepcopy
-from pathlib import Path
 
-import yaml
-
+from settings import stackfile
 from settings.loader import load
 from settings.model import Settings
+from settings.stackfile import PROJECT, merge
 
-ROOT = Path(__file__).resolve().parents[1]
-PROJECT = "gx-backend-infra"
 SECRET_KEYS = [f"{PROJECT}:secrets"]
 
 _DIGEST = "sha256:" + "ab" * 32
@@ -21,8 +17,7 @@ _ADDRESSES = {"srv1089618": 11, "srv1089624": 12, "srv1092158": 13, "srv1117946"
 
 def committed(stack: str) -> dict[str, object]:
     """The config of a committed stack file, keyed without the project's prefix."""
-    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    return {key.removeprefix(f"{PROJECT}:"): value for key, value in config.items()}
+    return stackfile.config(stackfile.path(stack).read_text())
 
 
 def overlay(stack: str) -> dict[str, object]:
@@ -78,21 +73,8 @@ def settings(stack: str) -> Settings:
 
 def pulumi_config(stack: str, patch: Mapping[str, object] | None = None) -> dict[str, str]:
     """The config of a whole stack as the engine hands it over: for ``set_all_config``, with ``SECRET_KEYS``."""
-    return {f"{PROJECT}:{key}": json.dumps(value) for key, value in merge(complete(stack), patch or {}).items()}
-
-
-def merge(base: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
-    """``base`` with ``patch`` laid over it, as RFC 7396 has it: objects merge, null removes, all else replaces."""
-    merged = deepcopy(dict(base))
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping):
-            below = merged.get(key)
-            merged[key] = merge(below if isinstance(below, Mapping) else {}, value)
-        else:
-            merged[key] = deepcopy(value)
-    return merged
+    whole = merge(complete(stack), patch or {})
+    return {key: json.dumps(value) for key, value in stackfile.prefixed(whole).items()}
 
 
 def _workloads(base: Mapping[str, object]) -> list[str]:

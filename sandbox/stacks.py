@@ -1,0 +1,173 @@
+"""Stack files for the sandbox: the committed ones with the sandbox's own addresses, images and secrets laid over them.
+
+`prepare` makes a stack's overlay once, with secrets that the engine really encrypts. `render` merges it into the committed
+file whenever that changed: an edit of `Pulumi.mainnet.yaml` takes effect in the sandbox; the file is never written.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox import layout as where
+from sandbox.layout import Layout
+from sandbox.processes import SandboxError
+from settings import stackfile
+
+PASSWORDS = {
+    "postgres": ("admin", "owner", "application", "replication", "backup"),
+    "redis": ("application", "replication", "sentinel"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """What the sandbox puts in the place of what an operator configures.
+
+    `images` gives the reference with digest for every `name:tag`; `host_keys` the SSH host key of every node as
+    `<type> <base64>`; `ca_bundle` is the file, as the nodes see it, that the ACME server is verified with.
+    """
+
+    images: Mapping[str, str]
+    host_keys: Mapping[str, str]
+    ssh_private_key: str
+    zone_id: str
+    api_token: str
+    ca_bundle: Path
+
+
+def render(stack: str) -> Path:
+    """The stack file as the sandbox's engine reads it, rewritten when the committed file or the overlay changed."""
+    layout = where.current()
+    committed, overlay = layout.root / f"Pulumi.{stack}.yaml", overlay_path(layout, stack)
+    for path, remedy in ((committed, "Fix: name an existing stack"), (overlay, "Fix: python -m sandbox up --deploy")):
+        if not path.exists():
+            raise SandboxError(f"{path.relative_to(layout.root)} does not exist. {remedy}")
+    base, patch = committed.read_text(encoding="utf-8"), overlay.read_text(encoding="utf-8")
+    stamp = f"# {hashlib.sha256((base + patch).encode()).hexdigest()}\n"
+    rendered = _directory(layout) / f"Pulumi.{stack}.yaml"
+    if not rendered.exists() or not rendered.read_text(encoding="utf-8").startswith(stamp):
+        merged = stackfile.merge(stackfile.parse(base), stackfile.parse(patch))
+        _write(rendered, stamp + stackfile.dump(merged))
+    return rendered
+
+
+def overlay_path(layout: Layout, stack: str) -> Path:
+    """Where a stack's overlay is kept."""
+    return _directory(layout) / f"overlay.{stack}.yaml"
+
+
+def prepare(stack: str, values: Values) -> Path:
+    """Create the stack in the sandbox's backend and write its overlay. Secrets are made once and kept after that."""
+    layout = where.current()
+    path = overlay_path(layout, stack)
+    base = stackfile.config((layout.root / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    plain = {"config": stackfile.prefixed(_plain(base, values))}
+    known = stackfile.parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept: dict[str, object] = {key: value for key, value in known.items() if key != "config"}
+    entries = known.get("config")
+    key = f"{stackfile.PROJECT}:secrets"
+    if isinstance(entries, Mapping) and key in entries:
+        kept["config"] = {key: entries[key]}
+        _write(path, stackfile.dump(stackfile.merge(plain, kept)))
+        return path
+    with tempfile.TemporaryDirectory(prefix="stack-", dir=layout.runtime) as scratch:
+        # A project of its own: the engine writes what it encrypts into the stack file beside Pulumi.yaml.
+        shutil.copy(layout.root / "Pulumi.yaml", scratch)
+        made = Path(scratch) / f"Pulumi.{stack}.yaml"
+        made.write_text(stackfile.dump(plain), encoding="utf-8")
+        _pulumi(layout, scratch, "stack", "select", "--create", stack)
+        for name, secret in _secrets(base, values):
+            argv = (
+                "config",
+                "set",
+                "--stack",
+                stack,
+                "--config-file",
+                str(made),
+                "--path",
+                "--secret",
+                f"{key}.{name}",
+            )
+            _pulumi(layout, scratch, *argv, stdin=secret)
+        _write(path, made.read_text(encoding="utf-8"))
+    return path
+
+
+def _plain(base: Mapping[str, object], values: Values) -> dict[str, object]:
+    plain: dict[str, object] = {
+        "cluster": {
+            "kubeconfig": str(where.current().kubeconfig),
+            "nodes": {node.name: {"internalIp": node.address, "podCidr": node.pod_cidr} for node in where.NODES},
+        },
+        "images": _images(base, values.images),
+    }
+    if "edge" in base:
+        plain["edge"] = {
+            "ssh": {"user": "root", "hostKeys": {name: values.host_keys[name] for name in _edge_nodes(base)}},
+            "acme": {
+                "directory": where.ACME_DIRECTORY_URL,
+                "email": "ops@sandbox.example",
+                "caBundle": str(values.ca_bundle),
+            },
+        }
+    if "dns" in base:
+        plain["dns"] = {"zoneId": values.zone_id, "baseUrl": where.CLOUDFLARE_API_URL}
+    return plain
+
+
+def _images(base: Mapping[str, object], images: Mapping[str, str]) -> dict[str, object]:
+    named = _mapping(base["images"])
+    workloads = [*_mapping(base["workers"]), *_mapping(base["services"])]
+    return {kind: images[str(ref)] for kind, ref in named.items() if kind != "workloads"} | {
+        "workloads": {name: images[f"ghcr.io/gx-protocol/{name}:sandbox"] for name in workloads}
+    }
+
+
+def _secrets(base: Mapping[str, object], values: Values) -> Iterator[tuple[str, str]]:
+    for group, roles in PASSWORDS.items():
+        for role in roles:
+            yield f"{group}.{role}", secrets.token_urlsafe(32)
+    if "dns" in base:
+        yield "cloudflareApiToken", values.api_token
+    if "edge" in base:
+        yield "sshPrivateKey", values.ssh_private_key
+
+
+def _edge_nodes(base: Mapping[str, object]) -> list[str]:
+    nodes = _mapping(base["edge"])["nodes"]
+    return [str(name) for name in nodes] if isinstance(nodes, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise SandboxError(
+            f"a section of the stack file is {type(value).__name__} instead of an object. Fix: make settings-check"
+        )
+    return value
+
+
+def _pulumi(layout: Layout, directory: str, *argv: str, stdin: str = "") -> None:
+    command = [str(layout.root / "sandbox" / "bin" / "pulumi"), *argv, "--non-interactive"]
+    done = subprocess.run(
+        command, cwd=directory, input=stdin, capture_output=True, text=True, check=False, env=os.environ
+    )
+    if done.returncode != 0:
+        raise SandboxError(f"pulumi {' '.join(argv[:2])} failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _directory(layout: Layout) -> Path:
+    return layout.runtime / "stacks"
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file at once: another command may be reading it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.rename(path)

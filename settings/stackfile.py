@@ -1,0 +1,65 @@
+"""Reads stack files without Pulumi, for the commands and tests that work on the file itself."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+import yaml
+
+PROJECT = "gx-backend-infra"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def path(stack: str) -> Path:
+    """The committed stack file."""
+    return ROOT / f"Pulumi.{stack}.yaml"
+
+
+def parse(text: str) -> dict[str, object]:
+    """A whole stack file: ``config``, and what the engine adds to it."""
+    document = yaml.load(text, Loader=yaml.CSafeLoader)
+    return document if isinstance(document, dict) else {}
+
+
+def config(text: str) -> dict[str, object]:
+    """The project's config of a stack file, keyed without the project's prefix; secrets stay ``{secure: …}``."""
+    entries = parse(text).get("config")
+    if not isinstance(entries, Mapping):
+        return {}
+    return {key.removeprefix(f"{PROJECT}:"): value for key, value in entries.items() if key.startswith(f"{PROJECT}:")}
+
+
+def prefixed(values: Mapping[str, object]) -> dict[str, object]:
+    """Config keyed as a stack file has it."""
+    return {f"{PROJECT}:{key}": value for key, value in values.items()}
+
+
+def dump(document: Mapping[str, object]) -> str:
+    """A stack file's text, its keys in the order given."""
+    return yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
+
+
+def merge(base: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
+    """``base`` with ``patch`` laid over it, as RFC 7396 has it: objects merge, null removes, all else replaces."""
+    merged = deepcopy(dict(base))
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            below = merged.get(key)
+            merged[key] = merge(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
+
+
+def is_secure(value: object) -> bool:
+    """Whether a value of a stack file is encrypted."""
+    return isinstance(value, Mapping) and set(value) == {"secure"}
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes every value out; YAML's anchors and aliases would only puzzle a reader."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
