@@ -28,11 +28,6 @@ _PERMISSION = re.compile(
 )
 
 
-def envelope(result: object, **extra: object) -> web.Response:
-    """A successful answer."""
-    return web.json_response({"success": True, "errors": [], "messages": [], "result": result, **extra})
-
-
 class Journal:
     """Append-only JSON lines: what was asked, with which outcome. Never a token."""
 
