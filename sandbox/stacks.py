@@ -1,7 +1,7 @@
 """Stack files for the sandbox: the committed ones with the sandbox's own addresses, images and secrets laid over them.
 
-`prepare` makes a stack's overlay once, with secrets that the engine really encrypts. `render` merges it into the committed
-file whenever that changed: an edit of `Pulumi.mainnet.yaml` takes effect in the sandbox; the file is never written.
+`prepare` makes a stack's overlay once, with secrets that the engine really encrypts. `render` merges it into the
+committed file whenever that changed: an edit of `Pulumi.mainnet.yaml` takes effect; the file is never written.
 """
 
 import hashlib
@@ -11,34 +11,21 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandbox import layout as where
 from sandbox.layout import Layout
 from sandbox.processes import SandboxError
 from settings import stackfile
 
+if TYPE_CHECKING:
+    from sandbox.stack_values import Values
+
 PASSWORDS = {
     "postgres": ("admin", "owner", "application", "replication", "backup"),
     "redis": ("application", "replication", "sentinel"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Values:
-    """What the sandbox puts in the place of what an operator configures.
-
-    `images` gives the reference with digest for every `name:tag`; `host_keys` the SSH host key of every node as
-    `<type> <base64>`; `ca_bundle` is the file, as the nodes see it, that the ACME server is verified with.
-    """
-
-    images: Mapping[str, str]
-    host_keys: Mapping[str, str]
-    ssh_private_key: str
-    zone_id: str
-    api_token: str
-    ca_bundle: Path
 
 
 def render(stack: str) -> Path:
@@ -62,9 +49,15 @@ def overlay_path(layout: Layout, stack: str) -> Path:
     return _directory(layout) / f"overlay.{stack}.yaml"
 
 
-def prepare(stack: str, values: Values) -> Path:
-    """Create the stack in the sandbox's backend and write its overlay. Secrets are made once and kept after that."""
+def prepare(stack: str) -> Path:
+    """Create the stack in the sandbox's backend and write its overlay. Secrets are made once and kept after that.
+
+    The sandbox must be running.
+    """
+    from sandbox.stack_values import gather  # noqa: PLC0415 - `render` runs before every pulumi command and needs none of it
+
     layout = where.current()
+    values = gather(layout)
     path = overlay_path(layout, stack)
     base = stackfile.config((layout.root / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
     plain = {"config": stackfile.prefixed(_plain(base, values))}
@@ -99,7 +92,7 @@ def prepare(stack: str, values: Values) -> Path:
     return path
 
 
-def _plain(base: Mapping[str, object], values: Values) -> dict[str, object]:
+def _plain(base: Mapping[str, object], values: "Values") -> dict[str, object]:
     plain: dict[str, object] = {
         "cluster": {
             "kubeconfig": str(where.current().kubeconfig),
@@ -129,7 +122,7 @@ def _images(base: Mapping[str, object], images: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _secrets(base: Mapping[str, object], values: Values) -> Iterator[tuple[str, str]]:
+def _secrets(base: Mapping[str, object], values: "Values") -> Iterator[tuple[str, str]]:
     for group, roles in PASSWORDS.items():
         for role in roles:
             yield f"{group}.{role}", secrets.token_urlsafe(32)
