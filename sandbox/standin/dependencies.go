@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"log"
+	"net/url"
 	"sync"
 	"time"
 
@@ -31,11 +30,10 @@ type dependencies struct {
 
 // connect prepares connections; none is opened before the first check.
 func connect(settings settings) (*dependencies, error) {
-	log.SetOutput(io.Discard)
 	logging.Disable()
 	found := &dependencies{}
 	if settings.databaseURL != "" {
-		config, err := pgxpool.ParseConfig(settings.databaseURL)
+		config, err := pgxpool.ParseConfig(withoutPrismaParameters(settings.databaseURL))
 		if err != nil {
 			return nil, fmt.Errorf("DATABASE_URL is not a postgresql:// address; correct it")
 		}
@@ -60,6 +58,23 @@ func connect(settings settings) (*dependencies, error) {
 		found.redis = redis.NewClient(options)
 	}
 	return found, nil
+}
+
+// withoutPrismaParameters drops what only the applications' own client understands and a server would refuse
+// (https://www.prisma.io/docs/orm/overview/databases/postgresql#arguments).
+func withoutPrismaParameters(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	query := parsed.Query()
+	for _, name := range []string{
+		"connection_limit", "pgbouncer", "pool_timeout", "schema", "socket_timeout", "sslaccept", "statement_cache_size",
+	} {
+		query.Del(name)
+	}
+	parsed.RawQuery = query.Encode()
+	return parsed.String()
 }
 
 func (d *dependencies) close() {

@@ -17,8 +17,12 @@ import (
 	"time"
 )
 
-// drainTime is how long a request in flight at SIGTERM may take; the process ends within 5 s in all.
-const drainTime = 4 * time.Second
+// After SIGTERM readiness fails at once, new requests are still served for lameDuckTime, because proxies learn of a pod's end
+// late, and requests in flight may then take another drainTime. The process ends within 5 s in all.
+const (
+	lameDuckTime = 2 * time.Second
+	drainTime    = 2500 * time.Millisecond
+)
 
 func main() {
 	settings, err := settingsFrom(os.Getenv)
@@ -36,7 +40,7 @@ func main() {
 	}
 }
 
-// serve answers until ctx ends, then fails readiness at once, lets requests in flight finish and returns.
+// serve answers until ctx ends, then drains and returns.
 func serve(ctx context.Context, settings settings, log *slog.Logger) error {
 	dependencies, err := connect(settings)
 	if err != nil {
@@ -45,9 +49,9 @@ func serve(ctx context.Context, settings settings, log *slog.Logger) error {
 	defer dependencies.close()
 	app := newApplication(settings, dependencies, log)
 
-	servers := []*http.Server{newServer(settings.metricsPort, app.metricsHandler())}
+	servers := []*http.Server{newServer(settings.metricsPort, app.metricsHandler(), log)}
 	if settings.port != "" {
-		servers = append(servers, newServer(settings.port, app.handler()))
+		servers = append(servers, newServer(settings.port, app.handler(), log))
 	}
 	failed := make(chan error, len(servers))
 	for _, server := range servers {
@@ -66,6 +70,11 @@ func serve(ctx context.Context, settings settings, log *slog.Logger) error {
 	}
 	app.draining.Store(true)
 	log.Info("draining")
+	select {
+	case err := <-failed:
+		return err
+	case <-time.After(lameDuckTime):
+	}
 	return shutdown(servers)
 }
 
@@ -81,11 +90,12 @@ func shutdown(servers []*http.Server) error {
 	return errors.Join(problems...)
 }
 
-func newServer(port string, handler http.Handler) *http.Server {
+func newServer(port string, handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Addr:              ":" + port,
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

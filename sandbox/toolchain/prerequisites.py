@@ -31,11 +31,9 @@ def check() -> None:
 
 
 def _root(user_id: int) -> str | None:
-    return (
-        None
-        if user_id == 0
-        else f"user id is {user_id}: namespaces and mounts need root. Use sudo or a virtual machine"
-    )
+    if user_id == 0:
+        return None
+    return f"user id is {user_id}: namespaces and mounts need root. Use sudo or a virtual machine"
 
 
 def _system(release: Mapping[str, str], machine: str) -> str | None:

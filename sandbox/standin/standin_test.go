@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func environment(values map[string]string) func(string) string {
+	return func(name string) string { return values[name] }
+}
+
+func mustApplication(t *testing.T, values map[string]string) *application {
+	t.Helper()
+	settings, err := settingsFrom(environment(values))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dependencies, err := connect(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dependencies.close)
+	return newApplication(settings, dependencies, slog.New(slog.NewJSONHandler(io.Discard, nil)))
+}
+
+func get(t *testing.T, handler http.Handler, path string) (int, map[string]any) {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+	body := map[string]any{}
+	if strings.Contains(recorder.Header().Get("Content-Type"), "json") {
+		if err := json.Unmarshal(recorder.Body.Bytes(), &body); err != nil {
+			t.Fatalf("%s: %v in %q", path, err, recorder.Body)
+		}
+	}
+	return recorder.Code, body
+}
+
+func TestReadinessNamesEachDatabaseThatDoesNotAnswer(t *testing.T) {
+	app := mustApplication(t, map[string]string{
+		"SERVICE_NAME": "svc-identity", "METRICS_PORT": "9090",
+		"DATABASE_URL": "postgresql://app:hidden@127.0.0.1:1/gx", "REDIS_URL": "redis://app:hidden@127.0.0.1:1/0",
+	})
+	status, body := get(t, app.handler(), "/readyz")
+	problems, _ := body["problems"].(map[string]any)
+	if status != http.StatusServiceUnavailable || problems["postgres"] == nil || problems["redis"] == nil {
+		t.Fatalf("%d %v", status, body)
+	}
+	if text, _ := json.Marshal(body); strings.Contains(string(text), "hidden") {
+		t.Fatalf("a password is in %s", text)
+	}
+}
+
+func TestTheProcessIsAliveWhileItsDatabasesAreNot(t *testing.T) {
+	app := mustApplication(t, map[string]string{
+		"SERVICE_NAME": "svc-identity", "METRICS_PORT": "9090", "DATABASE_URL": "postgresql://app@127.0.0.1:1/gx",
+	})
+	if status, _ := get(t, app.metricsHandler(), "/healthz"); status != http.StatusOK {
+		t.Fatal(status)
+	}
+}
+
+func TestEveryAnswerSaysThatItIsAStandIn(t *testing.T) {
+	app := mustApplication(t, map[string]string{
+		"SERVICE_NAME": "svc-tax", "METRICS_PORT": "9090", "POD_NAME": "tax-1", "NODE_NAME": "srv1",
+	})
+	for _, path := range []string{"/healthz", "/readyz", "/api/v1/tax/rates"} {
+		status, body := get(t, app.handler(), path)
+		if status != http.StatusOK || body["standin"] != true || body["service"] != "svc-tax" || body["pod"] != "tax-1" {
+			t.Fatalf("%s: %d %v", path, status, body)
+		}
+	}
+	if _, body := get(t, app.handler(), "/api/v1/tax/rates"); body["node"] != "srv1" || body["path"] != "/api/v1/tax/rates" {
+		t.Fatal(body)
+	}
+}
+
+func TestReadinessFailsOnceTheProcessDrains(t *testing.T) {
+	app := mustApplication(t, map[string]string{"SERVICE_NAME": "svc-tax", "METRICS_PORT": "9090"})
+	app.draining.Store(true)
+	if status, _ := get(t, app.handler(), "/readyz"); status != http.StatusServiceUnavailable {
+		t.Fatal(status)
+	}
+}
+
+func TestReadinessFailsAtOnceAfterTheSignalAndTheProcessEndsWithinFiveSeconds(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := strings.TrimPrefix(listener.Addr().String(), "127.0.0.1:")
+	_ = listener.Close()
+	settings, err := settingsFrom(environment(map[string]string{"SERVICE_NAME": "projector", "METRICS_PORT": port}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, settings, slog.New(slog.NewJSONHandler(io.Discard, nil))) }()
+	await(t, func() bool { return statusOf(port, "/readyz") == http.StatusOK })
+	end()
+	await(t, func() bool { return statusOf(port, "/readyz") == http.StatusServiceUnavailable })
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("still running")
+	}
+}
+
+func TestAPortThatIsNoneIsRefusedByName(t *testing.T) {
+	_, err := settingsFrom(environment(map[string]string{"SERVICE_NAME": "x", "METRICS_PORT": "99999"}))
+	if err == nil || !strings.Contains(err.Error(), `METRICS_PORT is "99999"`) {
+		t.Fatal(err)
+	}
+}
+
+func TestTheApplicationsOwnConnectionParametersDoNotReachTheServer(t *testing.T) {
+	address := withoutPrismaParameters("postgresql://a:b@db:5432/gx?schema=public&connection_limit=5&sslmode=require")
+	if address != "postgresql://a:b@db:5432/gx?sslmode=require" {
+		t.Fatal(address)
+	}
+}
+
+func statusOf(port, path string) int {
+	response, err := http.Get("http://127.0.0.1:" + port + path)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = response.Body.Close() }()
+	return response.StatusCode
+}
+
+func await(t *testing.T, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not so after 5 s")
+		}
+	}
+}
