@@ -14,17 +14,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox import images, netns, toolchain
 from sandbox import layout as where
-from sandbox import netns
 from sandbox.acme import service as acme
 from sandbox.cloudflare import service as cloudflare
 from sandbox.cluster import control_plane, node
 from sandbox.cluster import service as cluster
+from sandbox.edge import service as edge
 from sandbox.layout import Layout
 from sandbox.parts import Part, say
 from sandbox.processes import SandboxError
+from sandbox.toolchain import packages, prerequisites
 
-PARTS: tuple[Part, ...] = (cluster, acme, cloudflare)
+PARTS: tuple[Part, ...] = (cluster, acme, cloudflare, edge)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
 def _up(layout: Layout, arguments: argparse.Namespace) -> None:
     begun = time.monotonic()
     with _alone(layout):
+        prerequisites.check()
+        packages.install()
+        toolchain.ensure()
+        images.ensure()
         for part in PARTS:
             part.start(layout)
     say(f"sandbox {layout.id} is up after {time.monotonic() - begun:.0f} s")
@@ -106,6 +112,11 @@ def _node(layout: Layout, arguments: argparse.Namespace) -> None:
     _NODE_CHANGES[arguments.change](layout, arguments.name)
 
 
+def _start_node(layout: Layout, name: str) -> None:
+    node.start(layout, where.node(name))
+    edge.start(layout)
+
+
 def _api(layout: Layout, arguments: argparse.Namespace) -> None:
     _API_CHANGES[arguments.change](layout)
 
@@ -138,7 +149,7 @@ def _lock(layout: Layout) -> Path:
 
 _NODE_CHANGES = {
     "stop": lambda layout, name: node.stop(layout, where.node(name)),
-    "start": lambda layout, name: node.start(layout, where.node(name)),
+    "start": _start_node,
     "cut": netns.cut,
     "heal": netns.heal,
 }

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sandbox import images, netns, processes
 from sandbox import layout as where
+from sandbox import netns, processes
 from sandbox.cluster import cgroups, control_plane, fabric, node, pki
 from sandbox.cluster.kubectl import apply, apply_file, kubectl
 from sandbox.layout import Layout
@@ -36,8 +36,8 @@ def start(layout: Layout) -> None:
     netns.start(layout, where.INTERNET)
     netns.start(layout, where.CONTROL_PLANE)
     if not kept:
-        say("cluster: images and control plane")
-    _together([lambda: control_plane.start(layout), _build_images])
+        say("cluster: control plane")
+    control_plane.start(layout)
     _link_tools(layout)
     if not kept:
         _declare(layout)
@@ -123,10 +123,6 @@ def _link_tools(layout: Layout) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(tool("kubectl"))
-
-
-def _build_images() -> None:
-    images.ensure()
 
 
 def _together(steps: Iterable[Callable[[], None]]) -> None:
