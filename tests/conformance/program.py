@@ -117,7 +117,9 @@ class Program:
         """What a preview would do, as ``operation Kind`` with counts; nothing for what stays the same."""
         printed = self.run("preview", "--json", "--stack", "s", *arguments).succeeded()
         steps = json.loads(printed[printed.index("{") :])["steps"]
-        return Counter(f"{step['op']} {step['urn'].split('::')[2].split(':')[-1]}" for step in steps if step["op"] != "same")
+        return Counter(
+            f"{step['op']} {step['urn'].split('::')[2].split(':')[-1]}" for step in steps if step["op"] != "same"
+        )
 
     def state(self) -> str:
         """The stack's exported state, with secrets encrypted."""

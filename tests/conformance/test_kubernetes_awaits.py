@@ -36,7 +36,9 @@ def test_up_returns_when_a_deployment_is_rolled_out(program: Program) -> None:
 
 
 @source(f"{_AWAIT}/deployment.go, error.go and provider.go (partialError: the resource stays in the state)")
-def test_a_deployment_that_does_not_come_up_fails_with_the_pods_reason_and_the_next_up_repairs_it(program: Program) -> None:
+def test_a_deployment_that_does_not_come_up_fails_with_the_pods_reason_and_the_next_up_repairs_it(
+    program: Program,
+) -> None:
     impatient = '{"pulumi.com/timeoutSeconds": "8"}'
     program.write(_NAMESPACE + deployment(image="registry.invalid/none:1", annotations=impatient))
     output = program.up().failed()
@@ -63,7 +65,9 @@ late = pulumi.ResourceOptions(provider=cluster, depends_on=[quota])
 
 @source("https://www.pulumi.com/registry/packages/kubernetes/installation-configuration/ (pulumi.com/skipAwait)")
 def test_skip_await_returns_at_once(program: Program) -> None:
-    program.write(_NAMESPACE + deployment(image="registry.invalid/none:1", annotations='{"pulumi.com/skipAwait": "true"}'))
+    program.write(
+        _NAMESPACE + deployment(image="registry.invalid/none:1", annotations='{"pulumi.com/skipAwait": "true"}')
+    )
     program.up().succeeded()
 
 
@@ -136,6 +140,8 @@ k8s.core.v1.Service("web", metadata={"name": "web", "namespace": space.metadata.
 """
     )
     program.up().succeeded()
-    addresses = kubectl("get", "endpoints", "web", "-n", program.namespace, "-o", "jsonpath={.subsets[*].addresses[*].ip}")
+    addresses = kubectl(
+        "get", "endpoints", "web", "-n", program.namespace, "-o", "jsonpath={.subsets[*].addresses[*].ip}"
+    )
     assert len(addresses.split()) == 2
     assert program.planned() == {}

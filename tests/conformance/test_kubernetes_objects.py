@@ -22,7 +22,12 @@ def config_map(value: str) -> str:
 @source(f"{_AWAIT} (Creation: dry run; IsNamespaceNotFoundErr becomes a preview of the inputs)")
 def test_a_preview_creates_nothing_and_does_not_mind_a_namespace_that_does_not_exist_yet(program: Program) -> None:
     program.write(config_map("1"))
-    assert program.planned() == {"create Stack": 1, "create kubernetes": 1, "create Namespace": 1, "create ConfigMap": 1}
+    assert program.planned() == {
+        "create Stack": 1,
+        "create kubernetes": 1,
+        "create Namespace": 1,
+        "create ConfigMap": 1,
+    }
     assert program.namespace not in kubectl("get", "namespaces", "-o", "name")
 
 
@@ -98,7 +103,9 @@ def test_stateful_set_fields_that_cannot_change_force_a_replacement(program: Pro
     program.up().succeeded()
     program.write(_NAMESPACE + indented.replace("SERVICE", "two"))
     assert program.planned()["replace StatefulSet"] == 1
-    program.write(_NAMESPACE + indented.replace("SERVICE", "one").replace('"replicas": 0', '"replicas": 0, "minReadySeconds": 3'))
+    program.write(
+        _NAMESPACE + indented.replace("SERVICE", "one").replace('"replicas": 0', '"replicas": 0, "minReadySeconds": 3')
+    )
     assert program.planned() == {"update StatefulSet": 1}
 
 
@@ -139,13 +146,19 @@ pulumi.export("copied", config.data["uid"])
     )
     program.run("preview", "--stack", "s").succeeded()
     program.up().succeeded()
-    assert get("configmap", "config", program.namespace)["data"]["uid"] == get("namespace", program.namespace, "")["metadata"]["uid"]
+    assert (
+        get("configmap", "config", program.namespace)["data"]["uid"]
+        == get("namespace", program.namespace, "")["metadata"]["uid"]
+    )
     assert program.planned() == {}
 
 
 @source(f"{_PROVIDER} (Check: AssignNameIfAutonamable)")
 def test_an_object_without_a_name_gets_one_and_keeps_it(program: Program) -> None:
-    body = _NAMESPACE + 'k8s.core.v1.ConfigMap("config", metadata={"namespace": space.metadata.name}, data={"a": "A"}, opts=o)\n'
+    body = (
+        _NAMESPACE
+        + 'k8s.core.v1.ConfigMap("config", metadata={"namespace": space.metadata.name}, data={"a": "A"}, opts=o)\n'
+    )
     program.write(body)
     program.up().succeeded()
     name = program.resource("config")["outputs"]["metadata"]["name"]

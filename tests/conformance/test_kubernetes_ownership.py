@@ -5,9 +5,7 @@ from __future__ import annotations
 from tests.conformance.program import PAUSE_IMAGE, Program, get, kubectl, source
 
 _PROVIDER = "https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go"
-_SSA = (
-    "https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/"
-)
+_SSA = "https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/"
 _NAMESPACE = 'space = k8s.core.v1.Namespace("space", metadata={"name": ns}, opts=o)\n'
 
 
@@ -47,7 +45,15 @@ def test_a_field_that_another_manager_took_is_not_overwritten_without_force(prog
 def test_drift_shows_after_a_refresh_and_up_repairs_it(program: Program) -> None:
     program.write(config_map("1"))
     program.up().succeeded()
-    kubectl("patch", "configmap", "config", "-n", program.namespace, "--type=merge", '-p={"data":{"key":"drifted","more":"x"}}')
+    kubectl(
+        "patch",
+        "configmap",
+        "config",
+        "-n",
+        program.namespace,
+        "--type=merge",
+        '-p={"data":{"key":"drifted","more":"x"}}',
+    )
     assert program.planned() == {}
     program.refresh().succeeded()
     assert program.planned() == {"update ConfigMap": 1}
