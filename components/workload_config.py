@@ -1,0 +1,94 @@
+"""What workloads read at start: ConfigMaps shared by all of them, and keys of Secrets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.base import Component, content_hash, owned
+from settings.model import Endpoint, Fabric, LogLevel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigSource:
+    """A ConfigMap whose keys become environment variables, and the digest of its content."""
+
+    name: pulumi.Input[str]
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretKey:
+    """One key of a Secret, and the digest of its value: a changed password rolls the pods that read it."""
+
+    name: pulumi.Input[str]
+    key: str
+    digest: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationConfigArgs:
+    """Arguments of ``ApplicationConfig``; plain but for the namespace."""
+
+    namespace: pulumi.Input[str]
+    log_level: LogLevel
+    fabric: Fabric | None
+
+
+class ApplicationConfig(Component):
+    """The environment that workloads share: the log level for all, Fabric's endpoints for those with Fabric access.
+
+    Two ConfigMaps, so that a changed Fabric endpoint rolls no pod that does not read it.
+
+    Attributes:
+        application: Name of the ConfigMap that every workload reads.
+        fabric: Name of the ConfigMap with Fabric's endpoints; None where there is no Fabric.
+    """
+
+    area = "app"
+    application: pulumi.Output[str]
+    fabric: pulumi.Output[str] | None
+
+    def __init__(self, name: str, args: ApplicationConfigArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        common = {"LOG_LEVEL": args.log_level.value}
+        self.application = self._config_map("application-config", common, args.namespace)
+        self._common = ConfigSource(name=self.application, digest=content_hash(common))
+        self.fabric = None
+        self._fabric: ConfigSource | None = None
+        if args.fabric is not None:
+            endpoints = fabric_environment(args.fabric)
+            self.fabric = self._config_map("fabric-endpoints", endpoints, args.namespace)
+            self._fabric = ConfigSource(name=self.fabric, digest=content_hash(endpoints))
+        self.register_outputs({"application": self.application, "fabric": self.fabric})
+
+    def sources(self, *, fabric_access: bool) -> tuple[ConfigSource, ...]:
+        """What a workload reads. Raises ``ValueError`` for Fabric access where there is no Fabric."""
+        if not fabric_access:
+            return (self._common,)
+        if self._fabric is None:
+            raise ValueError(
+                "fabricAccess without a Fabric network. Fix: set fabricAccess: false, or add the fabric key"
+            )
+        return (self._common, self._fabric)
+
+    def _config_map(self, part: str, data: Mapping[str, str], namespace: pulumi.Input[str]) -> pulumi.Output[str]:
+        config_map = k8s.core.v1.ConfigMap(
+            self.child_name(part), metadata=owned(part, namespace), data=dict(data), opts=self.child()
+        )
+        return config_map.metadata.name.apply(str)
+
+
+def fabric_environment(fabric: Fabric) -> dict[str, str]:
+    """Fabric's endpoints as environment variables, each a comma-separated list of ``host:port`` (SD-01 to SD-03)."""
+    lists = {
+        "FABRIC_ORDERERS": fabric.orderers,
+        "FABRIC_PEERS": fabric.peers,
+        "FABRIC_CAS": fabric.certificate_authorities,
+    }
+    return {variable: _joined(endpoints) for variable, endpoints in lists.items()}
+
+
+def _joined(endpoints: tuple[Endpoint, ...]) -> str:
+    return ",".join(f"{endpoint.host}:{endpoint.port}" for endpoint in endpoints)
