@@ -81,4 +81,4 @@ schema: $(VENV)/.installed ## Regenerate settings/schema.json
 	@$(BIN)/python -m settings.schema
 
 adopt: $(VENV)/.installed ## List what exists of a stack and write an import file: STACK=…
-	$(STACK_REQUIRED)@$(BIN)/python -m adopt $(STACK)
+	$(STACK_REQUIRED)@$(BIN)/python -m operations.adopt $(STACK)

@@ -80,7 +80,9 @@ def test_the_edit_previews_as_exactly_one_deletion(failed_over: Stack) -> None:
 
 
 @pytest.mark.parametrize("kind", ["node cut off", "API refusing", "API black-holed"])
-def test_failing_over_and_back_touches_one_record_and_nothing_else(mainnet: Stack, failed_over: Stack, kind: str) -> None:
+def test_failing_over_and_back_touches_one_record_and_nothing_else(
+    mainnet: Stack, failed_over: Stack, kind: str
+) -> None:
     with fault(kind):
         before = cloudflare_mutations()
         started = time.monotonic()

@@ -1,0 +1,230 @@
+"""Adopt a running system into a stack: list what exists, write an import file, import, and preview.
+
+``make adopt STACK=…``. Nothing is replaced or deleted by the first ``up`` of an adopted stack (design decision 12):
+what exists already under the names of the stack is imported into its state, the rest is created. The command is
+read-only until the import is confirmed, and safe to run again: what is in the state already is not looked for.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from settings.loader import SettingsError, load
+from settings.model import Edge, Settings
+
+PROJECT = "gx-backend-infra"
+CLOUDFLARE = "https://api.cloudflare.com/client/v4"
+HOST_FILES = "ls -1 /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* /etc/letsencrypt/live/*/fullchain.pem 2>/dev/null"
+REFUSED = {"replace", "create-replacement", "delete-replaced", "delete"}
+
+
+class AdoptError(Exception):
+    """A step that failed; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A resource that the next ``up`` would create."""
+
+    urn: str
+    type: str
+    inputs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Logical name."""
+        return self.urn.split("::")[-1]
+
+
+def main() -> int:
+    """Run the command; 0 when the stack is adopted or only listed, 1 with a message otherwise."""
+    parser = argparse.ArgumentParser(prog="make adopt", description=__doc__)
+    parser.add_argument("stack")
+    parser.add_argument("--yes", action="store_true", help="import without asking")
+    parser.add_argument("--list", action="store_true", help="list and write the import file only")
+    arguments = parser.parse_args()
+    try:
+        adopt(arguments.stack, confirmed=arguments.yes, list_only=arguments.list)
+    except (AdoptError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def adopt(stack: str, *, confirmed: bool, list_only: bool) -> None:
+    """List, write, import and preview; raises ``AdoptError`` when the preview would replace or delete anything."""
+    settings = _settings(stack)
+    with tempfile.TemporaryDirectory() as directory:
+        template = Path(directory) / "import.json"
+        wanted = list(_creations(_pulumi("preview", stack, "--json", "--import-file", str(template))))
+        skeleton: dict[str, Any] = json.loads(template.read_text()) if template.exists() else {"resources": []}
+    ids = _existing(wanted, settings)
+    _list(wanted, ids)
+    if settings.edge is not None:
+        _list_hosts(settings, settings.edge)
+    if not ids:
+        print("\nNothing of the stack exists yet outside its state: there is nothing to adopt.")
+        return
+    path = Path(f"adopt.{stack}.json")
+    path.write_text(json.dumps(import_file(skeleton, ids), indent=2) + "\n")
+    print(f"\n{len(ids)} objects can be imported; they are written to {path}.")
+    if list_only:
+        return
+    if not confirmed and input("Import them into the state of the stack? Only 'yes' imports: ") != "yes":
+        print("Nothing was imported.")
+        return
+    _pulumi("import", stack, "--file", str(path), "--yes", "--protect=false", "--generate-code=false")
+    _check_preview(stack)
+
+
+def import_file(skeleton: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """The engine's own import file, reduced to components and to the resources that exist, with their identifiers."""
+    resources = []
+    for resource in skeleton["resources"]:
+        if resource.get("component"):
+            resources.append(resource)
+        elif (key := f"{resource['type']}::{resource.get('logicalName', resource['name'])}") in ids:
+            resources.append(resource | {"id": ids[key]})
+    return {"nameTable": dict(skeleton.get("nameTable") or {}), "resources": resources}
+
+
+def _settings(stack: str) -> Settings:
+    config = json.loads(_pulumi("config", stack, "--show-secrets", "--json"))
+    prefix = f"{PROJECT}:"
+    return load(
+        {
+            key.removeprefix(prefix): entry.get("objectValue", entry.get("value"))
+            for key, entry in config.items()
+            if key.startswith(prefix)
+        }
+    )
+
+
+def _pulumi(command: str, stack: str, *argv: str) -> str:
+    done = subprocess.run(
+        ["pulumi", command, "--stack", stack, "--non-interactive", *argv], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise AdoptError(f"pulumi {command} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _creations(preview: str) -> Iterator[Wanted]:
+    for step in json.loads(preview[preview.index("{") :])["steps"]:
+        state = step.get("newState", {})
+        if step["op"] == "create" and state.get("custom"):
+            yield Wanted(step["urn"], state["type"], state.get("inputs", {}))
+
+
+def _key(resource: Wanted) -> str:
+    return f"{resource.type}::{resource.name}"
+
+
+def _existing(wanted: list[Wanted], settings: Settings) -> dict[str, str]:
+    """Import identifiers of the resources that exist, by type and logical name."""
+    ids: dict[str, str] = {}
+    listed: dict[tuple[str, str], set[str]] = {}
+    for resource in wanted:
+        if resource.type.startswith("kubernetes:"):
+            metadata = resource.inputs["metadata"]
+            namespace = metadata.get("namespace", "")
+            kind = _kubectl_kind(resource.type)
+            if (kind, namespace) not in listed:
+                listed[kind, namespace] = _kubectl_names(settings, kind, namespace)
+            if metadata["name"] in listed[kind, namespace]:
+                ids[_key(resource)] = f"{namespace}/{metadata['name']}" if namespace else metadata["name"]
+        elif resource.type == "cloudflare:index/dnsRecord:DnsRecord":
+            record = _dns_record(settings, resource.inputs)
+            if record:
+                ids[_key(resource)] = f"{resource.inputs['zoneId']}/{record}"
+        elif resource.type == "cloudflare:index/zoneSetting:ZoneSetting":
+            # A zone always has each of its settings.
+            ids[_key(resource)] = f"{resource.inputs['zoneId']}/{resource.inputs['settingId']}"
+    return ids
+
+
+def _kubectl_kind(token: str) -> str:
+    """``kubernetes:apps/v1:Deployment`` as kubectl names it: ``Deployment.v1.apps``."""
+    _, group_version, kind = token.split(":")
+    group, _, version = group_version.rpartition("/")
+    return f"{kind}.{version}." + ("" if group in {"", "core"} else group)
+
+
+def _kubectl_names(settings: Settings, kind: str, namespace: str) -> set[str]:
+    cluster = settings.cluster
+    argv = ["kubectl", "--context", cluster.context, "get", kind, "--ignore-not-found", "-o", "name"]
+    argv += ["--kubeconfig", cluster.kubeconfig] if cluster.kubeconfig else []
+    argv += ["--namespace", namespace] if namespace else []
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AdoptError(f"kubectl could not list {kind}: {done.stderr.strip()}. Fix: check cluster.context")
+    return {line.partition("/")[2] for line in done.stdout.splitlines()}
+
+
+def _dns_record(settings: Settings, inputs: Mapping[str, Any]) -> str | None:
+    token = settings.secrets.cloudflare_api_token
+    base = (settings.dns and settings.dns.base_url) or CLOUDFLARE
+    query = f"type=A&name={inputs['name']}&content={inputs['content']}"
+    headers = {"Authorization": f"Bearer {token.get_secret_value() if token else ''}"}
+    # S310: the scheme comes from the operator's own stack file.
+    request = urllib.request.Request(f"{base}/zones/{inputs['zoneId']}/dns_records?{query}", headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
+        for record in json.load(answer)["result"]:
+            if record["content"] == inputs["content"]:
+                return str(record["id"])
+    return None
+
+
+def _list(wanted: list[Wanted], ids: Mapping[str, str]) -> None:
+    for resource in wanted:
+        found = ids.get(_key(resource))
+        if found or resource.type.startswith(("kubernetes:", "cloudflare:")):
+            print(f"{'exists ' if found else 'missing'}  {resource.type.split(':')[-1]:<24} {found or resource.name}")
+
+
+def _list_hosts(settings: Settings, edge: Edge) -> None:
+    """Foreign files on the edge nodes; the first provisioning backs them up before it writes."""
+    key = settings.secrets.ssh_private_key
+    with tempfile.TemporaryDirectory() as directory:
+        identity, known = Path(directory) / "identity", Path(directory) / "known_hosts"
+        identity.touch(mode=0o600)
+        identity.write_text(key.get_secret_value() if key else "")
+        addresses = {node: settings.cluster.nodes[node].public_ip for node in edge.nodes}
+        known.write_text(
+            "".join(f"[{addresses[n]}]:{edge.ssh.port} {edge.ssh.host_keys[n]}\n" for n in edge.nodes)
+            + "".join(f"{addresses[n]} {edge.ssh.host_keys[n]}\n" for n in edge.nodes)
+        )
+        options = ("StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "BatchMode=yes", "ConnectTimeout=10")
+        for node, address in addresses.items():
+            argv = ["ssh", "-i", str(identity), "-p", str(edge.ssh.port)]
+            argv += [part for option in options for part in ("-o", option)]
+            done = subprocess.run(
+                [*argv, f"{edge.ssh.user}@{address}", HOST_FILES], capture_output=True, text=True, check=False
+            )
+            if done.returncode == 255:
+                print(f"unknown  {node}: not reachable over SSH: {done.stderr.strip()}")
+            for line in done.stdout.splitlines():
+                print(f"on host  {node}: {line}")
+
+
+def _check_preview(stack: str) -> None:
+    preview = _pulumi("preview", stack, "--json")
+    steps = json.loads(preview[preview.index("{") :])["steps"]
+    refused = [step for step in steps if step["op"] in REFUSED]
+    if refused:
+        lines = "\n".join(f"  {step['op']} {step['urn'].split('::')[-1]}" for step in refused)
+        raise AdoptError(f"The preview after the import would replace or delete:\n{lines}\nNothing of it was done.")
+    changed = sum(step["op"] == "update" for step in steps)
+    created = sum(step["op"] == "create" for step in steps)
+    print(f"\nAdopted. The next `pulumi up` updates {changed} and creates {created}; it replaces and deletes nothing.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
