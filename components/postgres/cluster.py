@@ -1,0 +1,203 @@
+"""PostgreSQL as a StatefulSet: one primary and streaming standbys (design decision 1, PG rows)."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.base import Component, content_hash, owned
+from components.postgres import config
+from components.postgres.pod import APP, PodArgs, pod_spec
+from components.workload_config import SecretKey
+from settings.model import Placement, Postgres, PostgresSecrets
+
+CONFIG = "postgres-config"
+SECRET = "postgres-secrets"  # noqa: S105 - the name of the Secret
+HEADLESS = "postgres-headless"
+PRIMARY = "postgres-primary"
+REPLICA = "postgres-replica"
+# The part of the configuration that takes effect at a start only; nothing else rolls the instances.
+RESTART = "gxcoin.money/restart-settings"
+_SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresClusterArgs:
+    """Arguments of ``PostgresCluster``; plain values decide which objects exist and what is in their templates."""
+
+    namespace: pulumi.Input[str]
+    priority_class: pulumi.Input[str]
+    settings: Postgres
+    placement: Placement
+    image: str
+    secrets: PostgresSecrets
+    storage_class: str
+    protect: bool
+
+
+class PostgresCluster(Component):
+    """StatefulSet `postgres` with its Services, configuration, passwords and, with standbys, a disruption budget.
+
+    Invariants: at most one instance accepts writes that anyone confirms; an empty volume never becomes a database while
+    a peer has data; what the primary is, is no part of the pod template. A changed setting or password is applied by
+    the running containers within about a minute; only what `restart.conf` holds, the image and the resources roll the
+    instances. A changed size of the volumes would replace the StatefulSet, which its protection refuses: local volumes
+    cannot grow (X-18).
+
+    Attributes:
+        host: Name of the primary's Service.
+        port: Its port.
+        secret_name: Secret with the passwords and URLs.
+        application_url: Key of the URL for workers and services, least privilege and with their pool size (X-25, X-40).
+        migration_url: Key of the URL of the owner of the schema, for migrations.
+        ready: Resources that exist once clients can connect.
+    """
+
+    area = "data"
+    host: pulumi.Output[str]
+    port: int
+    secret_name: pulumi.Output[str]
+    application_url: SecretKey
+    migration_url: SecretKey
+    ready: list[pulumi.Resource]
+
+    def __init__(self, name: str, args: PostgresClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        settings = args.settings
+        self.port = config.PORT
+        self.host = pulumi.Output.concat(PRIMARY, ".", args.namespace, ".svc.cluster.local")
+        config_map = k8s.core.v1.ConfigMap(
+            self.child_name("config"),
+            metadata=owned(CONFIG, args.namespace),
+            data=config.files(settings),
+            opts=self.child(),
+        )
+        secret = self._secret(args)
+        self.secret_name = secret.metadata.name.apply(str)
+        account = k8s.core.v1.ServiceAccount(
+            self.child_name("account"),
+            metadata=owned(APP, args.namespace),
+            automount_service_account_token=False,
+            opts=self.child(),
+        )
+        headless, primary = self._services(args)
+        if settings.replicas >= 2:
+            k8s.policy.v1.PodDisruptionBudget(
+                self.child_name("pdb"),
+                metadata=owned("postgres-pdb", args.namespace),
+                spec={"min_available": settings.replicas - 1, "selector": {"match_labels": {"app": APP}}},
+                opts=self.child(),
+            )
+        pod = PodArgs(
+            settings=settings,
+            placement=args.placement,
+            image=args.image,
+            priority_class=args.priority_class,
+            account=account.metadata.name.apply(str),
+            config_map=config_map.metadata.name.apply(str),
+            secret=self.secret_name,
+        )
+        restart = content_hash(config.restart_settings(settings))
+        stateful_set = k8s.apps.v1.StatefulSet(
+            self.child_name("statefulset"),
+            metadata=owned(APP, args.namespace, labels={"app": APP}),
+            spec={
+                "replicas": settings.replicas,
+                "service_name": HEADLESS,
+                # One by one, an instance whose node is lost would keep the others from starting.
+                "pod_management_policy": "Parallel",
+                "persistent_volume_claim_retention_policy": {"when_deleted": "Retain", "when_scaled": "Retain"},
+                "update_strategy": {"type": "RollingUpdate"},
+                # A standby is given time to catch up before the next instance restarts.
+                "min_ready_seconds": 5,
+                "selector": {"match_labels": {"app": APP}},
+                "template": {
+                    "metadata": {"labels": {"app": APP}, "annotations": {RESTART: restart}},
+                    "spec": pod_spec(pod),
+                },
+                "volume_claim_templates": [
+                    {
+                        "metadata": {"name": "postgres-data"},
+                        "spec": {
+                            "access_modes": ["ReadWriteOnce"],
+                            "storage_class_name": args.storage_class,
+                            "resources": {"requests": {"storage": settings.storage}},
+                        },
+                    }
+                ],
+            },
+            opts=self.child(
+                protect=args.protect,
+                retain_on_delete=args.protect,
+                depends_on=[headless],
+                custom_timeouts=pulumi.CustomTimeouts(create="15m", update=f"{10 * settings.replicas}m"),
+            ),
+        )
+        self.ready = [primary, stateful_set]
+        self.register_outputs({"host": self.host, "port": self.port, "secret_name": self.secret_name})
+
+    def _secret(self, args: PostgresClusterArgs) -> k8s.core.v1.Secret:
+        settings, passwords = args.settings, config.passwords(args.secrets)
+        pool = f"connection_limit={settings.connections_per_pod}"
+
+        def connection(role: str, password: str, options: str = "") -> pulumi.Output[str]:
+            return self.host.apply(
+                lambda host: config.url(
+                    role=role, password=password, host=host, database=settings.database, options=options
+                )
+            )
+
+        urls = {
+            "application-url": connection(config.ROLES.application, passwords["application"], pool),
+            "migration-url": connection(config.ROLES.owner, passwords["owner"]),
+        }
+        secret = k8s.core.v1.Secret(
+            self.child_name("secrets"),
+            metadata=owned(SECRET, args.namespace),
+            string_data=pulumi.Output.secret({**passwords, **urls}),
+            opts=self.child(),
+        )
+        secret_name = secret.metadata.name.apply(str)
+        self.application_url = SecretKey(
+            name=secret_name, key="application-url", digest=urls["application-url"].apply(content_hash)
+        )
+        self.migration_url = SecretKey(
+            name=secret_name, key="migration-url", digest=urls["migration-url"].apply(content_hash)
+        )
+        return secret
+
+    def _services(self, args: PostgresClusterArgs) -> tuple[k8s.core.v1.Service, k8s.core.v1.Service]:
+        """The headless Service and the primary's; whether they have endpoints is the StatefulSet's to say."""
+        port = {"name": "postgres", "protocol": "TCP", "port": config.PORT, "target_port": config.PORT}
+        headless = k8s.core.v1.Service(
+            self.child_name("headless"),
+            metadata=owned(HEADLESS, args.namespace, labels={"app": APP}, annotations=_SKIP_AWAIT),
+            spec={
+                "cluster_ip": "None",
+                # Instances must find each other before any of them is ready.
+                "publish_not_ready_addresses": True,
+                "selector": {"app": APP},
+                "ports": [port],
+            },
+            opts=self.child(),
+        )
+        primary_pod = {"app": APP, "statefulset.kubernetes.io/pod-name": f"postgres-{args.settings.primary_ordinal}"}
+        primary = k8s.core.v1.Service(
+            self.child_name("primary"),
+            metadata=owned(PRIMARY, args.namespace, labels={"app": APP}, annotations=_SKIP_AWAIT),
+            spec={"type": "ClusterIP", "selector": primary_pod, "ports": [port]},
+            opts=self.child(),
+        )
+        k8s.core.v1.Service(
+            self.child_name("replica"),
+            metadata=owned(REPLICA, args.namespace, labels={"app": APP}, annotations=_SKIP_AWAIT),
+            # Every instance: selectors cannot say "all but the primary", and any of them may answer reads.
+            spec={
+                "type": "ClusterIP",
+                "selector": {"app": APP},
+                "ports": [port],
+                "traffic_distribution": "PreferClose",
+            },
+            opts=self.child(),
+        )
+        return headless, primary

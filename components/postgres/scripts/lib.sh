@@ -1,0 +1,39 @@
+# shellcheck shell=sh
+# Shared by the scripts of a Postgres container. Sourced, never run.
+config=/etc/postgresql
+secrets=/etc/postgresql-secrets
+replication_role=gx_replication
+ordinal=${POD_NAME##*-}
+
+say() {
+	echo "$(date -u +%FT%TZ) ${0##*/} $POD_NAME: $*" >&2
+}
+
+# The settings as they are now: the mounted file changes while the container runs.
+read_cluster() {
+	# shellcheck source=/dev/null
+	. "$config/cluster.env"
+}
+
+member() {
+	echo "postgres-$1.postgres-headless"
+}
+
+# Slot names of every instance but this one.
+peer_slots() {
+	n=0
+	while [ "$n" -lt "$MEMBERS" ]; do
+		[ "$n" = "$ordinal" ] || printf 'postgres_%s ' "$n"
+		n=$((n + 1))
+	done
+}
+
+# The replication password for libpq; ':' and '\' are special there.
+# https://www.postgresql.org/docs/15/libpq-pgpass.html
+write_pgpass() {
+	(
+		umask 077
+		printf '*:*:*:%s:%s\n' "$replication_role" "$(sed 's/[\\:]/\\&/g' "$secrets/replication")" >"$PGPASSFILE.new"
+		mv "$PGPASSFILE.new" "$PGPASSFILE"
+	)
+}

@@ -1,0 +1,69 @@
+#!/bin/sh
+# Run the server of one instance and keep it in line with the mounted settings and secrets, which change under it.
+#
+# The role is decided again here: a container restarts without its pod's init containers, and meanwhile another instance
+# may have become the primary.
+set -eu
+# shellcheck source=components/postgres/scripts/lib.sh
+. "${0%/*}/lib.sh"
+
+sh "${0%/*}/decide-role.sh"
+read_cluster
+
+# A standby must allow at least as many connections as the primary it replays, or it stops in the midst of a roll-out that
+# lowers the number. https://www.postgresql.org/docs/15/hot-standby.html#HOT-STANDBY-ADMIN
+wanted=$(sed -n 's/^max_connections = //p' "$config/restart.conf")
+replayed=$(pg_controldata "$PGDATA" | sed -n 's/^max_connections setting: *//p')
+[ "$replayed" -le "$wanted" ] || [ ! -f "$PGDATA/standby.signal" ] || wanted=$replayed
+
+# The shell stays, so that the server is no parent of processes it did not start.
+postgres -D "$PGDATA" -c config_file="$config/postgresql.conf" -c cluster_name="$POD_NAME" \
+	-c primary_slot_name="postgres_$ordinal" -c max_connections="$wanted" &
+server=$!
+# SIGINT is the fast shutdown: clients are cut off, everything is written.
+trap 'kill -INT "$server" 2>/dev/null || :' INT TERM
+
+digest() {
+	cat "$@" | sha256sum
+}
+
+reconcile() {
+	psql --no-psqlrc --quiet --host=/var/run/postgresql --username="$ADMIN" --dbname=postgres \
+		--set=slots="$(peer_slots)" --set=admin="$ADMIN" --file="$config/reconcile.sql" >&2
+}
+
+follow_settings() {
+	loaded=$(digest "$config"/*.conf)
+	reconciled=''
+	while sleep "${WATCH_SECONDS:-5}"; do
+		read_cluster
+		now=$(digest "$config"/*.conf)
+		if [ "$now" != "$loaded" ]; then
+			say "the settings changed: reloading"
+			kill -HUP "$server"
+			loaded=$now
+		fi
+		role=primary
+		[ ! -f "$PGDATA/standby.signal" ] || role=standby
+		wish="$role $MEMBERS $(digest "$secrets"/*)"
+		if [ "$wish" != "$reconciled" ] && pg_isready --quiet --host=/var/run/postgresql; then
+			write_pgpass
+			if reconcile; then
+				say "$role: slots and passwords are as the settings say"
+				reconciled=$wish
+			fi
+		fi
+	done
+}
+follow_settings &
+watcher=$!
+
+# A signal ends `wait` early; the server is gone when it is no longer there to be signalled.
+code=0
+while :; do
+	wait "$server" && code=0 || code=$?
+	kill -0 "$server" 2>/dev/null || break
+done
+kill "$watcher" 2>/dev/null || :
+say "the server has stopped with status $code"
+exit "$code"

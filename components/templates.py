@@ -1,0 +1,18 @@
+"""Rendering of the configuration files that lie beside their component."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+def render(template: Path, **values: object) -> str:
+    """A configuration file with its values filled in. A value that the template names and nobody gives is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 - these files are not HTML, and escaping would change them
+    )
+    return environment.get_template(template.name).render(**values)
