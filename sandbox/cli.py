@@ -30,7 +30,7 @@ PARTS: tuple[Part, ...] = (cluster, acme, cloudflare, edge)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it did what it says, 1 with one line on standard error when not."""
+    """Run one command; 0 when it did what it says, 1 with a line on standard error when not, 130 when interrupted."""
     arguments = _parser().parse_args(argv)
     layout = where.current()
     try:
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("sandbox: interrupted; the same command again goes on from here", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +95,7 @@ def _down(layout: Layout, _arguments: argparse.Namespace) -> None:
     with _alone(layout):
         for part in reversed(PARTS):
             part.stop(layout)
+        shutil.rmtree(layout.sockets, ignore_errors=True)
         for path in layout.runtime.iterdir():
             if path.is_dir() and path != layout.logs:
                 shutil.rmtree(path)

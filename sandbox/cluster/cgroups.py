@@ -4,6 +4,7 @@ With the cgroupfs driver kubelet wants its root group to exist everywhere, `syst
 """
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sandbox.processes import SandboxError
@@ -54,11 +55,9 @@ def _hierarchies(root: Path) -> list[Path]:
 
 def _delegate(path: Path) -> None:
     """Let groups below `path` use every controller it has; kubelet names those a group with processes refuses."""
-    try:
-        controllers = (path / _UNIFIED_MARK).read_text().split()
-        (path / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
-    except OSError:
-        return
+    for controller in (path / _UNIFIED_MARK).read_text().split():
+        with suppress(OSError):
+            (path / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
 def _inherit_cpuset(parent: Path, path: Path) -> None:

@@ -59,4 +59,4 @@ def _meminfo(total_kib: int) -> str:
         "SReclaimable": 0,
         "Shmem": 0,
     }
-    return "\n".join(f"{name + ':':<16}{value:>9} kB" for name, value in values.items())
+    return "\n".join(f"{name + ':':<16}{value:>8} kB" for name, value in values.items())

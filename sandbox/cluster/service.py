@@ -13,6 +13,7 @@ from sandbox.cluster import cgroups, control_plane, fabric, node, pki
 from sandbox.cluster.kubectl import apply, apply_file, kubectl
 from sandbox.layout import Layout
 from sandbox.parts import Health, say
+from sandbox.processes import SandboxError
 from sandbox.toolchain import tool
 
 PROVISIONER = "local-path-provisioner"
@@ -32,6 +33,7 @@ def start(layout: Layout) -> None:
     if not kept:
         stop(layout)
         layout.runtime.mkdir(parents=True, exist_ok=True)
+        _require_disk_for_overlays(layout)
         pki.create(layout)
     netns.start(layout, where.INTERNET)
     netns.start(layout, where.CONTROL_PLANE)
@@ -96,6 +98,16 @@ def _declare(layout: Layout) -> None:
     for manifest in sorted(_MANIFESTS.glob("*.yaml")):
         apply_file(layout, manifest)
     apply(layout, fabric.objects())
+
+
+def _require_disk_for_overlays(layout: Layout) -> None:
+    """Nodes and containers lay overlays, and the kernel keeps no overlay's changes on another overlay."""
+    kind = processes.run(["stat", "--file-system", "--format=%T", str(layout.runtime)]).strip()
+    if kind == "overlayfs":
+        raise SandboxError(
+            f"{layout.runtime} is on overlayfs, as in a container. Put the checkout, or a volume at .sandbox, on ext4, "
+            "xfs or tmpfs"
+        )
 
 
 def _not_ready(layout: Layout) -> set[str]:
