@@ -8,27 +8,36 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sandbox.images import oci
 from sandbox.images.recipes import RECIPES
 from sandbox.layout import cache
-from sandbox.processes import SandboxError, run, wait_until
+from sandbox.processes import SandboxError, run, succeeds, wait_until
 from sandbox.toolchain.build import lock
 
 _NAMESPACE = "k8s.io"
 """Where the kubelet looks for images."""
 _IMPORT_TIMEOUT = 300
+_RUNTIME = "/run"
+"""Paths of unix sockets are limited to 108 characters, which a cache directory may exceed."""
 _CONFIG = """version = 2
-root = "{scratch}/root"
-state = "{scratch}/state"
+root = "{root}"
+state = "{runtime}/state"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
-  address = "{scratch}/socket"
+  address = "{runtime}/socket"
 """
 
 
 def load(socket: Path, prefix: Sequence[str] = ()) -> None:
-    """Import every image into the containerd behind `socket`; `prefix` is a command that enters its namespaces."""
+    """Import the images that the containerd behind `socket` does not have.
+
+    `prefix` is a command that enters containerd's namespaces. Quick when there is nothing to do: one question to containerd.
+    """
+    ctr = [*prefix, "ctr", "--address", str(socket), "--namespace", _NAMESPACE]
+    present = set(run([*ctr, "images", "ls", "--quiet"]).split())
     for archive in (recipe.ensure() for recipe in RECIPES):
-        run([*prefix, *_ctr(socket), "images", "import", str(archive)], timeout=_IMPORT_TIMEOUT)
+        if not present.issuperset(oci.names(archive)):
+            run([*ctr, "images", "import", str(archive)], timeout=_IMPORT_TIMEOUT)
 
 
 def seed(root: Path) -> None:
@@ -62,28 +71,26 @@ def _store() -> Path:
 def _fill(target: Path) -> None:
     started = time.monotonic()
     print("images: unpacking for the nodes", flush=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".store-") as name:
-        scratch, log = Path(name), Path(name) / "log"
-        config = scratch / "config.toml"
-        config.write_text(_CONFIG.format(scratch=scratch))
+    with (
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=".store-") as disk,
+        tempfile.TemporaryDirectory(dir=_RUNTIME, prefix="gx-images-") as runtime,
+    ):
+        root, socket, log = Path(disk) / "root", Path(runtime) / "socket", Path(runtime) / "log"
+        config = Path(runtime) / "config.toml"
+        config.write_text(_CONFIG.format(root=root, runtime=runtime))
         with log.open("wb") as output:
             daemon = subprocess.Popen(["containerd", "--config", str(config)], stdout=output, stderr=output)
         try:
-            ready = [*_ctr(scratch / "socket"), "version"]
-            wait_until("containerd answers", lambda: _answers(daemon, ready), timeout=30, log=log)
-            load(scratch / "socket")
+            wait_until("containerd answers", lambda: _answers(daemon, socket), timeout=30, log=log)
+            load(socket)
         finally:
             daemon.terminate()
             daemon.wait(timeout=30)
-        (scratch / "root").rename(target)
+        root.rename(target)
     print(f"images: unpacked in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _answers(daemon: subprocess.Popen[bytes], question: Sequence[str]) -> bool:
+def _answers(daemon: subprocess.Popen[bytes], socket: Path) -> bool:
     if daemon.poll() is not None:
         raise SandboxError(f"containerd ended with {daemon.returncode}; `containerd --log-level debug` says why")
-    return subprocess.run(question, capture_output=True, check=False).returncode == 0
-
-
-def _ctr(socket: Path) -> list[str]:
-    return ["ctr", "--address", str(socket), "--namespace", _NAMESPACE]
+    return succeeds(["ctr", "--address", str(socket), "version"])

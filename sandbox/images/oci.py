@@ -98,16 +98,20 @@ def write_archive(images: Sequence[Image], target: Path) -> None:
                 _add(tar, _plain(name, content.stat().st_size), content)
 
 
-def digests(archive: Path) -> dict[str, str]:
-    """Manifest digest of every tagged name in an archive. Quick: the index is the archive's first entry."""
+def names(archive: Path) -> dict[str, str]:
+    """Manifest digest of every name in an archive. Quick: the index is the archive's first entry."""
     with tarfile.open(archive) as tar:
         first = tar.next()
         content = tar.extractfile(first) if first else None
         if content is None:
             raise ValueError(f"{archive} does not begin with its index")
         index = json.load(content)
-    named = {entry["annotations"][_NAME_ANNOTATION]: entry["digest"] for entry in index["manifests"]}
-    return {name: digest for name, digest in named.items() if "@" not in name}
+    return {entry["annotations"][_NAME_ANNOTATION]: entry["digest"] for entry in index["manifests"]}
+
+
+def digests(archive: Path) -> dict[str, str]:
+    """Manifest digest of every tagged reference in an archive."""
+    return {name: digest for name, digest in names(archive).items() if "@" not in name}
 
 
 def _names(refs: Sequence[str], digest: str) -> list[str]:
