@@ -10,9 +10,9 @@ PROJECT = "gx-backend-infra"
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def path(stack: str) -> Path:
-    """The committed stack file."""
-    return ROOT / f"Pulumi.{stack}.yaml"
+def path(stack: str, directory: Path = ROOT) -> Path:
+    """A stack's file in the project's directory."""
+    return directory / f"Pulumi.{stack}.yaml"
 
 
 def parse(text: str) -> dict[str, object]:

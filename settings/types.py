@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -27,12 +27,13 @@ _QUANTITY_FACTOR = {
 }
 # https://github.com/distribution/reference/blob/main/regexp.go, restricted to references with a tag.
 _IMAGE = re.compile(
-    r"(?P<name>[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
-    r":(?P<tag>[\w][\w.-]{0,127})(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
+    r"([a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r":([\w][\w.-]{0,127})(?:@(sha256:[0-9a-f]{64}))?",
 )
 _HOST_KEY = re.compile(r"(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]{40,}={0,3}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _HEX32 = re.compile(r"[0-9a-f]{32}")
+_URL_PREFIX = re.compile(r"/[a-z0-9][a-z0-9-]*")
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[^\s?#]*)?")
 _DURATION = re.compile(r"\d+(s|m|h|d)")
 
@@ -120,7 +121,7 @@ def public_ipv4(value: str) -> str:
 
 def url_prefix(value: str) -> str:
     """First path segment that Nginx routes to a service."""
-    if not re.fullmatch(r"/[a-z0-9][a-z0-9-]*", value):
+    if not _URL_PREFIX.fullmatch(value):
         raise ValueError("not a path prefix. Fix: one segment in lower case with no slash at the end, as /identity")
     return value
 
@@ -162,19 +163,24 @@ def duration(value: str) -> str:
     return value
 
 
-DnsLabel = Annotated[str, AfterValidator(dns_label)]
+def _pattern(expression: re.Pattern[str], *also: str) -> WithJsonSchema:
+    """What an editor can check of a type: its form, or that it is a number where ``also`` allows one."""
+    return WithJsonSchema({"type": ["string", *also] if also else "string", "pattern": f"^(?:{expression.pattern})$"})
+
+
+DnsLabel = Annotated[str, AfterValidator(dns_label), _pattern(_DNS_LABEL)]
 Fqdn = Annotated[str, AfterValidator(fqdn)]
-Quantity = Annotated[str, BeforeValidator(number_as_text), AfterValidator(quantity)]
-ImageRef = Annotated[str, AfterValidator(image_ref)]
+Quantity = Annotated[str, BeforeValidator(number_as_text), AfterValidator(quantity), _pattern(_QUANTITY, "number")]
+ImageRef = Annotated[str, AfterValidator(image_ref), _pattern(_IMAGE)]
 Cidr = Annotated[str, AfterValidator(cidr)]
 IpAddress = Annotated[str, AfterValidator(ip_address)]
-PublicIpv4 = Annotated[str, AfterValidator(public_ipv4)]
-UrlPrefix = Annotated[str, AfterValidator(url_prefix)]
-HostKey = Annotated[str, AfterValidator(host_key)]
-Email = Annotated[str, AfterValidator(email)]
-CloudflareId = Annotated[str, AfterValidator(cloudflare_id)]
-Url = Annotated[str, AfterValidator(url)]
-Duration = Annotated[str, AfterValidator(duration)]
+PublicIpv4 = Annotated[str, AfterValidator(public_ipv4), WithJsonSchema({"type": "string", "format": "ipv4"})]
+UrlPrefix = Annotated[str, AfterValidator(url_prefix), _pattern(_URL_PREFIX)]
+HostKey = Annotated[str, AfterValidator(host_key), _pattern(_HOST_KEY)]
+Email = Annotated[str, AfterValidator(email), _pattern(_EMAIL)]
+CloudflareId = Annotated[str, AfterValidator(cloudflare_id), _pattern(_HEX32)]
+Url = Annotated[str, AfterValidator(url), _pattern(_URL)]
+Duration = Annotated[str, AfterValidator(duration), _pattern(_DURATION)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 # The static half of the default range: ports here are never handed out dynamically (X-05).
 NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
