@@ -1,0 +1,56 @@
+"""The health monitor of one stack on one node: its settings and its schedule."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from components.edge.nginx import PRIMARY_STACK
+from components.edge.steps import SETTINGS_FILE, Step, script, settings_file
+from components.templates import render
+from settings.model import Edge, Node
+
+_DIRECTORY = Path(__file__).parent
+_TEMPLATES = {
+    "monitor.conf": _DIRECTORY / "templates/monitor.conf.j2",
+    "logrotate.conf": _DIRECTORY / "templates/logrotate.conf.j2",
+    "monitor.service": _DIRECTORY / "units/monitor.service.j2",
+    "monitor.timer": _DIRECTORY / "units/monitor.timer.j2",
+}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def monitor_step(node: str, edge: Edge, nodes: Mapping[str, Node], stack: str) -> Step:
+    """The step that installs the monitor. Each edge node asks all of them, since none can report its own end."""
+    monitor = edge.monitor
+    name = "gx-health-monitor" if stack == PRIMARY_STACK else f"gx-health-monitor-{stack}"
+    interval = seconds(monitor.interval)
+    values: dict[str, object] = {
+        "name": name,
+        "hostname": shlex.quote(edge.hostname),
+        "timeout_seconds": seconds(monitor.timeout),
+        "interval_seconds": interval,
+        "failures": monitor.failures_before_alert,
+        "certificate_days": monitor.certificate_warning_days,
+        "email": shlex.quote(monitor.email or ""),
+        "ca_bundle": shlex.quote(edge.acme.ca_bundle or ""),
+        "local_address": nodes[node].public_ip,
+        "regions": [shlex.quote(f"{nodes[each].region}|{nodes[each].public_ip}") for each in edge.nodes],
+    }
+    return Step(
+        title=f"Health monitor of {edge.hostname}",
+        script="monitor.sh",
+        files={
+            SETTINGS_FILE: settings_file({"NAME": name, "INTERVAL_SECONDS": str(interval)}),
+            "gx-health-monitor.sh": script("gx-health-monitor.sh"),
+            **{path: render(template, **values) for path, template in _TEMPLATES.items()},
+        },
+    )
+
+
+def seconds(duration: str) -> int:
+    """A duration of the stack file in seconds."""
+    match = re.fullmatch(r"(\d+)([smhd])", duration)
+    if match is None:
+        raise ValueError(f"{duration!r}: not a duration. Fix: write it as 30s, 10m, 6h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]

@@ -1,0 +1,95 @@
+#!/bin/bash
+# Obtains the certificate of the host name where there is none or it ends soon, and sees that it is renewed.
+#   certificate.sh <directory with settings.env and the deploy hook>
+set -euo pipefail
+
+wanted=$(realpath "$1")
+# shellcheck disable=SC1091 # written by the program
+source "$wanted/settings.env"
+: "${STACK:?}" "${HOST_NAME:?}" "${DIRECTORY:?}" "${EMAIL:?}"
+
+live=/etc/letsencrypt/live/$HOST_NAME/fullchain.pem
+lineage=/etc/letsencrypt/renewal/$HOST_NAME.conf
+challenges=/var/www/certbot/.well-known/acme-challenge
+renew_days=30
+
+fail() {
+    echo "certificate: $1" >&2
+    exit 1
+}
+
+if [[ -n ${CA_BUNDLE:-} ]]; then
+    [[ -r $CA_BUNDLE ]] || fail "$CA_BUNDLE cannot be read. Fix: put the CA bundle there, or remove edge.acme.caBundle"
+    export REQUESTS_CA_BUNDLE=$CA_BUNDLE
+fi
+
+from_wanted_authority() {
+    grep -qxF "server = $DIRECTORY" "$lineage" 2>/dev/null
+}
+
+good() {
+    [[ -s $live ]] && from_wanted_authority && openssl x509 -noout -in "$live" -checkend $((renew_days * 86400)) >/dev/null
+}
+
+# A failed order counts against the authority's limits, so the public path to this node's challenges is tried first.
+await_public_path() {
+    local token deadline=$((SECONDS + 180)) streak=0
+    token=gx-$(openssl rand -hex 16)
+    mkdir -p "$challenges"
+    printf '%s' "$token" >"$challenges/$token"
+    while ((streak < 5)); do
+        if [[ $(curl -s --max-time 10 "http://$HOST_NAME/.well-known/acme-challenge/$token") == "$token" ]]; then
+            streak=$((streak + 1))
+            continue
+        fi
+        streak=0
+        if ((SECONDS >= deadline)); then
+            rm -f "$challenges/$token"
+            fail "http://$HOST_NAME/.well-known/acme-challenge/ does not lead to this node. Fix: the DNS record and port 80"
+        fi
+        sleep 1
+    done
+    rm -f "$challenges/$token"
+}
+
+schedule_renewal() {
+    if [[ -d /run/systemd/system ]]; then
+        if [[ -n ${CA_BUNDLE:-} ]]; then
+            mkdir -p /etc/systemd/system/certbot.service.d
+            printf '[Service]\nEnvironment=REQUESTS_CA_BUNDLE=%s\n' "$CA_BUNDLE" \
+                >/etc/systemd/system/certbot.service.d/gx-ca.conf
+            systemctl daemon-reload
+        fi
+        systemctl --quiet enable --now certbot.timer
+        return
+    fi
+    # The distribution's own entry renews twice a day, but knows no private authority.
+    if [[ -n ${CA_BUNDLE:-} ]]; then
+        printf '%s\n' "REQUESTS_CA_BUNDLE=$CA_BUNDLE" '17 5,17 * * * root certbot -q renew --no-random-sleep-on-renew' \
+            >/etc/cron.d/gx-certbot
+    fi
+    pgrep -x cron >/dev/null || service cron start
+}
+
+exec 8>/run/lock/gx-edge-certificate.lock
+flock -w 600 8 || fail "another provisioning has held /run/lock/gx-edge-certificate.lock for 10 minutes"
+
+hook=/etc/letsencrypt/renewal-hooks/deploy/gx-nginx
+mkdir -p "$(dirname "$hook")"
+install -m 0755 "$wanted/deploy-hook.sh" "$hook"
+
+if good; then
+    echo "certificate of $HOST_NAME is valid beyond $renew_days days; nothing ordered"
+else
+    await_public_path
+    how=--keep-until-expiring
+    if [[ -s $lineage ]] && ! from_wanted_authority; then
+        how=--force-renewal
+    fi
+    certbot certonly --quiet --non-interactive --agree-tos --email "$EMAIL" --server "$DIRECTORY" \
+        --webroot -w /var/www/certbot -d "$HOST_NAME" --cert-name "$HOST_NAME" "$how" ||
+        fail "certbot could not obtain a certificate for $HOST_NAME. Look at /var/log/letsencrypt/letsencrypt.log"
+fi
+schedule_renewal
+bash "/var/lib/gx-edge/$STACK.nginx/nginx.sh" "/var/lib/gx-edge/$STACK.nginx"
+openssl x509 -noout -enddate -in "$live"

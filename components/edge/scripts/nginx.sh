@@ -1,0 +1,189 @@
+#!/bin/bash
+# Puts a stack's Nginx configuration in force, or changes nothing.
+#   nginx.sh <directory with settings.env, host/ and site/>
+#
+# All managed files of all stacks are one release, /etc/nginx/gx -> /var/lib/gx-edge/releases/<digest>, switched by one
+# rename. The new tree is tested in a mount namespace of its own before the host sees it; after the reload the host must
+# say that it serves the new release, or everything goes back.
+set -euo pipefail
+
+wanted=$(realpath "$1")
+# shellcheck disable=SC1091 # written by the program
+source "$wanted/settings.env"
+: "${STACK:?}" "${SITE:?}" "${HOST_NAME:?}" "${OWNS_HOST:?}" "${STATUS_PORT:?}"
+
+state=/var/lib/gx-edge
+releases=$state/releases
+oldest_nginx=1.19.4 # ssl_reject_handshake
+loaders=(nginx.conf conf.d/gx-host.conf "conf.d/$SITE.conf")
+certificate=/etc/letsencrypt/live/$HOST_NAME/fullchain.pem
+
+fail() {
+    echo "nginx: $1" >&2
+    exit 1
+}
+
+at_least() {
+    [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
+}
+
+# Where a managed path of /etc/nginx leads.
+target_of() {
+    case $1 in
+    nginx.conf) echo gx/host/nginx.conf ;;
+    conf.d/gx-host.conf) echo ../gx/host/http.conf ;;
+    *) echo "../gx/$STACK/site.conf" ;;
+    esac
+}
+
+# One rename, so that no reader ever finds the path missing.
+link() {
+    ln -s "$1" "$2.gx-new"
+    mv -T "$2.gx-new" "$2"
+}
+
+# Makes a copy of /etc/nginx, or /etc/nginx itself, lead to a release.
+point_at() {
+    local root=$1 release=$2 loader
+    mkdir -p "$root/conf.d" "$root/sites-enabled"
+    link "$release" "$root/gx"
+    for loader in "${loaders[@]}"; do
+        link "$(target_of "$loader")" "$root/$loader"
+    done
+    # Debian's example page is the default server of port 80.
+    if [[ $(readlink "$root/sites-enabled/default") == */sites-available/default ]]; then
+        rm "$root/sites-enabled/default"
+    fi
+}
+
+running() {
+    local pid
+    pid=$(cat /run/nginx.pid 2>/dev/null) && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null
+}
+
+reload() {
+    if [[ -d /run/systemd/system ]]; then
+        systemctl --quiet enable nginx && systemctl reload-or-restart nginx
+    elif running; then
+        nginx -s reload
+    else
+        nginx
+    fi
+}
+
+answers() {
+    local status
+    [[ $(curl -s --max-time 2 "http://127.0.0.1:$STATUS_PORT/release") == "$1" ]] || return 1
+    status=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 -H "Host: $HOST_NAME" http://127.0.0.1/) || return 1
+    [[ $status == 301 ]] || return 1
+    if [[ -s $certificate ]]; then
+        # Whether the name is served; any answer of HTTP will do, since the services may not run yet.
+        curl -sk -o /dev/null --max-time 10 --resolve "$HOST_NAME:443:127.0.0.1" "https://$HOST_NAME/"
+    fi
+}
+
+await() {
+    local deadline=$((SECONDS + 15))
+    until answers "$1"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.2
+    done
+}
+
+assemble() {
+    local next=$1 style
+    mkdir -p "$next"
+    [[ ! -d /etc/nginx/gx/ ]] || cp -a /etc/nginx/gx/. "$next/"
+    rm -rf "${next:?}/$STACK"
+    cp -r "$wanted/site" "$next/$STACK"
+    # One stack owns what all share; another brings it only where there is none yet (X-78).
+    if [[ $OWNS_HOST == yes || ! -d $next/host ]]; then
+        rm -rf "$next/host"
+        cp -r "$wanted/host" "$next/host"
+    fi
+    if at_least "$version" 1.25.1; then style=from; else style=before; fi
+    mv "$next/$STACK/listen-$style-1.25.1.conf" "$next/$STACK/listen.conf"
+    rm "$next/$STACK"/listen-*-1.25.1.conf
+    [[ -s $certificate ]] || echo '# Waiting for the certificate.' >"$next/$STACK/https.conf"
+    rm -f "$next/host/release.conf"
+    digest=$(cd "$next" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+    printf 'return 200 %s;\n' "$digest" >"$next/host/release.conf"
+}
+
+back_up_foreign() {
+    local root path
+    root=/var/backups/gx-edge/$(date -u +%Y%m%dT%H%M%SZ)
+    for path in "${loaders[@]}" sites-enabled/default; do
+        [[ -e /etc/nginx/$path && $(readlink "/etc/nginx/$path") != *gx/* ]] || continue
+        mkdir -p "$root/$(dirname "/etc/nginx/$path")"
+        cp -a "/etc/nginx/$path" "$root/etc/nginx/$path"
+        echo "backed up /etc/nginx/$path to $root"
+    done
+}
+
+roll_back() {
+    local path
+    for path in gx "${loaders[@]}" sites-enabled/default; do
+        if [[ -e $work/before/$path || -L $work/before/$path ]]; then
+            cp -a "$work/before/$path" "/etc/nginx/$path.gx-new"
+            mv -T "/etc/nginx/$path.gx-new" "/etc/nginx/$path"
+        else
+            rm -f "/etc/nginx/$path"
+        fi
+    done
+    if nginx -t -q; then
+        reload || true
+    fi
+}
+
+mkdir -p "$releases" /var/www/certbot
+exec 9>/run/lock/gx-edge.lock
+flock -w 300 9 || fail "another provisioning has held /run/lock/gx-edge.lock for 5 minutes. Fix: look for it with ps"
+
+version=$(nginx -v 2>&1 | grep -oE '[0-9]+(\.[0-9]+){2}' | head -n 1)
+at_least "$version" "$oldest_nginx" || fail "version $version is too old. Fix: install $oldest_nginx or later"
+
+work=$(mktemp -d "$state/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+digest=
+assemble "$work/release"
+if [[ ! -d $releases/$digest ]]; then
+    mv -T "$work/release" "$releases/$digest"
+fi
+
+cp -a /etc/nginx "$work/before"
+cp -a /etc/nginx "$work/nginx"
+point_at "$work/nginx" "$releases/$digest"
+
+keep_wanted() {
+    rm -rf "$state/$STACK.nginx.new"
+    cp -r "$wanted" "$state/$STACK.nginx.new"
+    rm -rf "$state/$STACK.nginx"
+    mv "$state/$STACK.nginx.new" "$state/$STACK.nginx"
+}
+
+if diff -r --no-dereference /etc/nginx "$work/nginx" >/dev/null && running && answers "$digest"; then
+    [[ $wanted == "$state/$STACK.nginx" ]] || keep_wanted
+    echo "release $digest is in force already; nothing done"
+    exit 0
+fi
+
+# shellcheck disable=SC2016 # for the inner shell
+if ! problems=$(unshare --mount --propagation private \
+    sh -c 'mount --bind "$1" /etc/nginx && exec nginx -t -q' sh "$work/nginx" 2>&1); then
+    [[ $(readlink /etc/nginx/gx) == "$releases/$digest" ]] || rm -rf "${releases:?}/$digest"
+    fail "refused by nginx -t, nothing was changed: $problems"
+fi
+
+back_up_foreign
+point_at /etc/nginx "$releases/$digest"
+if ! reload || ! await "$digest"; then
+    roll_back
+    fail "release $digest does not serve $HOST_NAME; the previous state is back. Look at /var/log/nginx/error.log"
+fi
+
+[[ $wanted == "$state/$STACK.nginx" ]] || keep_wanted
+touch "$releases/$digest"
+# The one in force and four to look back at.
+find "$releases" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +6 | cut -d' ' -f2- | xargs -r rm -rf
+echo "release $digest is in force on nginx $version"
