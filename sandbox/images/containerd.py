@@ -31,7 +31,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 def load(socket: Path, prefix: Sequence[str] = ()) -> None:
     """Import the images that the containerd behind `socket` does not have.
 
-    `prefix` is a command that enters containerd's namespaces. Quick when there is nothing to do: one question to containerd.
+    `prefix` is a command that enters containerd's namespaces. With nothing to do it is one question to containerd.
     """
     ctr = [*prefix, "ctr", "--address", str(socket), "--namespace", _NAMESPACE]
     present = set(run([*ctr, "images", "ls", "--quiet"]).split())
