@@ -1,15 +1,23 @@
 #!/bin/sh
-# Boots a node as a host: run as root inside the node each time it comes up; ends by becoming sshd.
-#   boot.sh <directory with the host's SSH keys> <operator's public key file>
+# Boots a node as a host: run as root inside the node, in a mount namespace of its own, each time the node comes up. Ends by
+# becoming sshd.
+#   boot.sh <directory for the host's files> <directory with the host's SSH keys> <operator's public key file>
 set -eu
 
-host_keys=$1 operator_key=$2
+disk=$1 host_keys=$2 operator_key=$3
 first_boot=/etc/.first-boot-done
 
 if ! mountpoint -q /etc || ! mountpoint -q /root; then
 	echo "boot: refused: this is not inside a node, its files would be the machine's own" >&2
 	exit 1
 fi
+
+# Whoever administers the host may change these; neither the machine underneath nor another node may notice. Kubernetes, which
+# runs outside this namespace, keeps its own view of /var/lib.
+for path in /usr /opt /srv /var/lib /var/spool /var/cache; do
+	mkdir -p "$disk$path/upper" "$disk$path/work"
+	mount -t overlay overlay -o "lowerdir=$path,upperdir=$disk$path/upper,workdir=$disk$path/work" "$path"
+done
 
 mkdir -p -m 0755 /run/sshd /run/lock
 mkdir -p -m 0700 /root/.ssh
@@ -27,7 +35,7 @@ if [ ! -e "$first_boot" ]; then
 else
 	# What Debian starts at boot, once somebody has used the host.
 	for service in nginx cron; do
-		if ls "/etc/rc2.d/"S*"$service" >/dev/null 2>&1; then
+		if [ -x "/etc/init.d/$service" ]; then
 			service "$service" start || echo "boot: $service did not start" >&2
 		fi
 	done

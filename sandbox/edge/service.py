@@ -43,7 +43,9 @@ def start(layout: Layout) -> None:
     booting = [node for node in where.NODES if netns.running(layout, node.name) and not _runs(layout, node)]
     for node in booting:
         say(f"booting {node.name} as a host")
-        argv = ["sh", str(_BOOT), str(_host_key_path(layout, node).parent), str(_public(operator_key(layout)))]
+        disk = layout.data(node.name) / "host"
+        argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(_BOOT), str(disk)]
+        argv += [str(_host_key_path(layout, node).parent), str(_public(operator_key(layout)))]
         processes.spawn(layout, _name(node), [*netns.enter_argv(layout, node.name), *argv])
     for node in booting:
         processes.wait_until(

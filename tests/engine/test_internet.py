@@ -148,9 +148,19 @@ def test_a_fresh_node_is_a_debian_host_with_nginx_installed_and_not_running(inte
 
 
 def test_a_node_changes_its_own_files_and_not_another_nodes(internet: Internet) -> None:
-    internet.ssh(KUL, "echo mine > /etc/nginx/mine; echo mine > /usr/local/bin/mine; echo mine > /var/www/mine")
-    assert internet.ssh(PHX, "ls /etc/nginx /usr/local/bin /var/www | grep -c mine || true").strip() == "0"
-    assert not Path("/etc/nginx/mine").exists()
+    directories = (
+        "/etc/nginx",
+        "/usr/bin",
+        "/usr/local/bin",
+        "/var/www",
+        "/var/lib",
+        "/var/spool/cron",
+        "/root",
+        "/tmp",
+    )
+    internet.ssh(KUL, f"for d in {' '.join(directories)}; do echo mine > $d/mine; done")
+    assert internet.ssh(PHX, f"ls {' '.join(directories)} | grep -c mine || true").strip() == "0"
+    assert [d for d in directories if Path(d, "mine").exists()] == []
 
 
 def test_only_the_operators_key_logs_in(internet: Internet, tmp_path: Path) -> None:
