@@ -1,8 +1,9 @@
 """Differences between the recorded live object and new inputs, by path.
 
-Follows the real plugin: the live object is pruned to the shape of the old inputs and compared with the new inputs, so that fields
-the server or a controller fills in never show, and drift shows after a refresh.
-https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go (``Diff``, ``convertPatchToDiff``)
+Follows the real plugin: the live object is pruned to the shape of the old inputs and compared with the new inputs, so
+that fields the server or a controller fills in never show, and drift shows after a refresh.
+https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go (``Diff``,
+``convertPatchToDiff``)
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sandbox.plugins.quantities import QUANTITY_FIELDS, QUANTITY_MAPS, same_quantity
 from sandbox.plugins.provider import ChangeKind
+from sandbox.plugins.quantities import QUANTITY_FIELDS, QUANTITY_MAPS, same_quantity
 from sandbox.plugins.values import Json, Unknown
 
 Path = tuple[str | int, ...]
@@ -20,7 +21,7 @@ _MISSING = object()
 
 
 def changes(old: Json, new: Json, replace_on: tuple[str, ...], ignore: list[str]) -> dict[str, ChangeKind]:
-    """Changed paths from ``old`` to ``new``; those at, under or containing a path of ``replace_on`` force a replacement."""
+    """Changed paths from ``old`` to ``new``; those at, under or above a path of ``replace_on`` force a replacement."""
     forcing = [parse_path(path) for path in replace_on]
     ignored = [parse_path(path) for path in ignore]
     found: dict[str, ChangeKind] = {}
@@ -66,7 +67,7 @@ def _compare(path: Path, old: Json, new: Json) -> Iterator[tuple[Path, ChangeKin
 
 def _dropped_by_server(value: Json) -> bool:
     """Whether the API server leaves a field out that is set to this: the zero values of its types."""
-    return value is None or value is False or value in ("", 0) or value == [] or value == {}
+    return value is None or value in ("", 0, False, [], {})
 
 
 def _same(path: Path, old: Json, new: Json) -> bool:
@@ -106,9 +107,12 @@ def format_path(path: Path) -> str:
 def value_at(obj: Json, path: Path) -> Json:
     """The value at ``path``; ``None`` when there is none."""
     for step in path:
-        if isinstance(obj, dict) and step in obj:
-            obj = obj[step]
-        elif isinstance(obj, list) and isinstance(step, int) and step < len(obj):
+        within = (
+            step in obj
+            if isinstance(obj, dict)
+            else isinstance(obj, list) and isinstance(step, int) and step < len(obj)
+        )
+        if within:
             obj = obj[step]
         else:
             return None

@@ -1,7 +1,8 @@
-"""``sandbox/bin/pulumi``: the ordinary ``pulumi`` command, run where the sandbox's cluster, DNS and nodes are reachable.
+"""``sandbox/bin/pulumi``: the ordinary ``pulumi`` command, where the sandbox's cluster, DNS and nodes can be reached.
 
-It enters the sandbox's internet namespace, gives the engine a home, a file backend and a passphrase of the checkout's own, and hands
-commands that read a stack file the sandbox's rendering of it, so that the committed stack files stay as they are.
+It enters the sandbox's internet namespace, gives the engine a home, a file backend and a passphrase of the checkout's
+own, and hands commands that read a stack file the sandbox's rendering of it, so that the committed stack files stay as
+they are.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def _rendered(stack: str) -> list[str]:
 
 
 def _create(layout: Layout, stack: str, command: list[str], environment: dict[str, str]) -> None:
-    """Create the stack's state on first use. Beside a scratch project file, for the engine writes a salt into the stack file there."""
+    """Create the stack's state on first use.
+
+    In a scratch project, because the engine writes a salt into the stack file beside the project file.
+    """
     project = "gx-backend-infra"
     if (layout.runtime / "state" / ".pulumi" / "stacks" / project / f"{stack}.json").exists():
         return

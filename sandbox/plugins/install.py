@@ -1,13 +1,13 @@
 """Puts the engine and its plugins together under the sandbox's ``PULUMI_HOME``.
 
-The engine takes a language host only from beside its own binary or from PATH, and a resource plugin from its plugin directory or
-from PATH (with a warning). So the engine is linked next to the stand-in for the language host, and each stand-in for a resource
-plugin becomes an installed plugin of the SDK's version. A real plugin that is on PATH or installed already is left alone.
+The engine takes a language host only from beside its own binary or from PATH, and a resource plugin from its plugin
+directory or from PATH (with a warning). So the engine is linked next to the stand-in for the language host, and each
+stand-in for a resource plugin becomes an installed plugin of the SDK's version. A real plugin that is on PATH or
+installed already is left alone.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Installed:
 
 
 def install(home: Path, engine: Path, search_path: str) -> Installed:
-    """Prepare ``home`` (``PULUMI_HOME``) for ``engine``; idempotent and quick. ``search_path`` is a PATH to find real plugins on."""
+    """Prepare ``home`` (``PULUMI_HOME``) for ``engine``; real plugins are looked for on ``search_path``. Idempotent."""
     stand_ins = []
     if not (engine.resolve().parent / "pulumi-language-python").exists() and not _on(search_path, "language-python"):
         engine = _link_engine(home / "bin", engine.resolve())
@@ -59,7 +59,7 @@ def _on(search_path: str, plugin: str) -> bool:
 
 
 def _link_engine(directory: Path, engine: Path) -> Path:
-    """The engine's binary in ``directory``: a hard link, or a copy on another file system. Replaced when the engine changed."""
+    """The engine's binary in ``directory``: a hard link, or a copy on another file system; renewed when it changed."""
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / "pulumi"
     stat = engine.stat()
@@ -76,7 +76,7 @@ def _link_engine(directory: Path, engine: Path) -> Path:
 
 
 def _symlink(link: Path, target: Path) -> None:
-    if link.is_symlink() and os.readlink(link) == str(target):
+    if link.is_symlink() and link.readlink() == target:
         return
     link.unlink(missing_ok=True)
     link.symlink_to(target)

@@ -1,6 +1,6 @@
 """Stand-in for Pulumi's Python language host: ``pulumirpc.LanguageRuntime`` over gRPC.
 
-Each run starts the program in a fresh interpreter, as the real host does, so that start and import costs are the program's own.
+Each run starts the program in a fresh interpreter, as the real host does, so that start and import costs are its own.
 The protocol: https://github.com/pulumi/pulumi/blob/master/proto/pulumi/language.proto
 """
 
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2, json_format
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+from typing_extensions import override
 
 from sandbox.plugins.serve import OPTIONS
 
@@ -43,34 +45,54 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
         self._engine_address = engine_address
         self._running: set[subprocess.Popen[bytes]] = set()
 
-    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Handshake(
+        self, request: language_pb2.LanguageHandshakeRequest, context: grpc.ServicerContext
+    ) -> language_pb2.LanguageHandshakeResponse:
         self._engine_address = request.engine_address or self._engine_address
         return language_pb2.LanguageHandshakeResponse()
 
-    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def GetPluginInfo(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=metadata.version("pulumi"))
 
-    def GetRequiredPlugins(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def GetRequiredPlugins(
+        self, request: language_pb2.GetRequiredPluginsRequest, context: grpc.ServicerContext
+    ) -> language_pb2.GetRequiredPluginsResponse:
         return language_pb2.GetRequiredPluginsResponse()
 
-    def GetRequiredPackages(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def GetRequiredPackages(
+        self, request: language_pb2.GetRequiredPackagesRequest, context: grpc.ServicerContext
+    ) -> language_pb2.GetRequiredPackagesResponse:
         """Nothing: the engine would try to download what it is told of, and the stand-ins are already on PATH."""
         return language_pb2.GetRequiredPackagesResponse()
 
-    def RuntimeOptionsPrompts(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def RuntimeOptionsPrompts(
+        self, request: language_pb2.RuntimeOptionsRequest, context: grpc.ServicerContext
+    ) -> language_pb2.RuntimeOptionsResponse:
         return language_pb2.RuntimeOptionsResponse()
 
-    def InstallDependencies(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def InstallDependencies(
+        self, request: language_pb2.InstallDependenciesRequest, context: grpc.ServicerContext
+    ) -> Iterator[language_pb2.InstallDependenciesResponse]:
         yield language_pb2.InstallDependenciesResponse(
             stdout=b"Dependencies are installed by the project's Makefile, not by this stand-in.\n"
         )
 
-    def About(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def About(self, request: language_pb2.AboutRequest, context: grpc.ServicerContext) -> language_pb2.AboutResponse:
         executable = self._interpreter(request.info)
         version = subprocess.run([executable, "--version"], capture_output=True, text=True, check=True)
         return language_pb2.AboutResponse(executable=executable, version=version.stdout.split()[-1])
 
-    def GetProgramDependencies(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def GetProgramDependencies(
+        self, request: language_pb2.GetProgramDependenciesRequest, context: grpc.ServicerContext
+    ) -> language_pb2.GetProgramDependenciesResponse:
         listing = subprocess.run(
             [self._interpreter(request.info), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
             capture_output=True,
@@ -84,12 +106,14 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
             ]
         )
 
-    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         for process in list(self._running):
             process.send_signal(signal.SIGINT)
         return empty_pb2.Empty()
 
-    def Run(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Run(self, request: language_pb2.RunRequest, context: grpc.ServicerContext) -> language_pb2.RunResponse:
         executable = self._interpreter(request.info)
         if not Path(executable).exists():
             return language_pb2.RunResponse(
@@ -127,7 +151,7 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
         return language_pb2.RunResponse(error=f"Program exited with non-zero exit code: {status}")
 
     @staticmethod
-    def _interpreter(info: Any) -> str:
+    def _interpreter(info: language_pb2.ProgramInfo) -> str:
         return interpreter(json_format.MessageToDict(info.options), Path(info.root_directory))
 
 

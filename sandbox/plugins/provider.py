@@ -106,6 +106,20 @@ class Existing:
     inputs: Properties
 
 
+@dataclass(frozen=True)
+class Change:
+    """An update asked for: what is recorded, what is wanted, and the paths whose changes are ignored."""
+
+    urn: str
+    resource_id: str
+    olds: Properties
+    old_inputs: Properties
+    news: Properties
+    timeout: float
+    ignore: list[str]
+    preview: bool
+
+
 class Provider(Protocol):
     """One stand-in. Every method may be called from several threads at once; ``configure`` comes first."""
 
@@ -130,17 +144,7 @@ class Provider(Protocol):
     def create(self, urn: str, inputs: Properties, timeout: float, preview: bool) -> tuple[str, Properties]:
         """Create, or plan to; return the id and the state."""
 
-    def update(
-        self,
-        urn: str,
-        resource_id: str,
-        olds: Properties,
-        old_inputs: Properties,
-        news: Properties,
-        timeout: float,
-        ignore: list[str],
-        preview: bool,
-    ) -> Properties:
+    def update(self, change: Change) -> Properties:
         """Change in place, or plan to; return the state."""
 
     def delete(self, urn: str, resource_id: str, olds: Properties, timeout: float) -> None:

@@ -1,7 +1,7 @@
 """Runs one Pulumi program to its end in this interpreter; started by the language host, once per run.
 
-Imports only the standard library and ``pulumi``, because it runs with the program's own interpreter and packages. An error the
-program raises on purpose (:class:`pulumi.RunError`, ``sys.exit("text")``) is shown without a traceback.
+Imports only the standard library and ``pulumi``, because it runs with the program's own interpreter and packages. An
+error the program raises on purpose (:class:`pulumi.RunError`, ``sys.exit("text")``) is shown without a traceback.
 """
 
 from __future__ import annotations

@@ -9,14 +9,27 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
 
 import grpc
 from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
+from typing_extensions import override
 
-from sandbox.plugins.provider import ChangeKind, Diff, InitFailedError, Properties, Provider, ProviderError, Severity
+from sandbox.plugins.provider import (
+    Change,
+    ChangeKind,
+    CheckResult,
+    Diff,
+    EngineLog,
+    InitFailedError,
+    Properties,
+    Provider,
+    ProviderError,
+    Severity,
+)
 from sandbox.plugins.values import decode, encode
 
 _MAX_MESSAGE_BYTES = 400 * 1024 * 1024
@@ -46,15 +59,20 @@ _KINDS = {
 }
 
 
-class _Engine:
+_Result = TypeVar("_Result")
+
+
+class _Engine(EngineLog):
     """The engine's diagnostics over gRPC. A message that cannot be delivered any more is dropped: the run is over."""
 
     def __init__(self, address: str) -> None:
         self._stub = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address, options=OPTIONS))
 
+    @override
     def log(self, severity: Severity, message: str, urn: str = "") -> None:
         self._send(severity, message, urn, ephemeral=False)
 
+    @override
     def status(self, severity: Severity, message: str, urn: str) -> None:
         self._send(severity, message, urn, ephemeral=True)
 
@@ -102,39 +120,53 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         self._provider = provider
         self._engine = _Engine(engine_address)
 
-    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Handshake(
+        self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.ProviderHandshakeResponse:
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
 
-    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def GetPluginInfo(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=self._provider.version)
 
-    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         self._provider.cancel()
         return empty_pb2.Empty()
 
-    def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Configure(
+        self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.ConfigureResponse:
         self._engine.log(Severity.INFO, self._provider.announcement)
         self._guard(context, lambda: self._provider.configure(decode(request.args), self._engine))
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
-    def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def CheckConfig(
+        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.CheckResponse:
         result = self._guard(context, lambda: self._provider.check_config(decode(request.olds), decode(request.news)))
         return self._check_response(result)
 
-    def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         olds = request.old_inputs if request.HasField("old_inputs") else request.olds
         return _diff_response(
             self._guard(context, lambda: self._provider.diff_config(decode(olds), decode(request.news)))
         )
 
-    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Check(self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
         result = self._guard(
             context,
             lambda: self._provider.check(request.urn, decode(request.olds), decode(request.news), request.randomSeed),
         )
         return self._check_response(result)
 
-    def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Diff(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         diff = self._guard(
             context,
             lambda: self._provider.diff(
@@ -147,37 +179,43 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
         return _diff_response(diff)
 
-    def Create(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Create(self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext) -> provider_pb2.CreateResponse:
         resource_id, properties = self._guard(
             context,
             lambda: self._provider.create(request.urn, decode(request.properties), request.timeout, request.preview),
         )
         return provider_pb2.CreateResponse(id=resource_id, properties=encode(properties))
 
-    def Update(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Update(self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext) -> provider_pb2.UpdateResponse:
         properties: Properties = self._guard(
             context,
             lambda: self._provider.update(
-                request.urn,
-                request.id,
-                decode(request.olds),
-                decode(request.old_inputs),
-                decode(request.news),
-                request.timeout,
-                list(request.ignoreChanges),
-                request.preview,
+                Change(
+                    request.urn,
+                    request.id,
+                    decode(request.olds),
+                    decode(request.old_inputs),
+                    decode(request.news),
+                    request.timeout,
+                    list(request.ignoreChanges),
+                    request.preview,
+                )
             ),
         )
         return provider_pb2.UpdateResponse(properties=encode(properties))
 
-    def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Delete(self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
         self._guard(
             context,
             lambda: self._provider.delete(request.urn, request.id, decode(request.properties), request.timeout),
         )
         return empty_pb2.Empty()
 
-    def Read(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Read(self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext) -> provider_pb2.ReadResponse:
         found = self._guard(
             context,
             lambda: self._provider.read(request.urn, request.id, decode(request.properties), decode(request.inputs)),
@@ -188,20 +226,21 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             id=found.resource_id, properties=encode(found.properties), inputs=encode(found.inputs)
         )
 
-    def Invoke(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    @override
+    def Invoke(self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext) -> provider_pb2.InvokeResponse:
         context.abort(
             grpc.StatusCode.UNIMPLEMENTED, f"{self._provider.announcement}: function {request.tok} is not available"
         )
 
     @staticmethod
-    def _check_response(result: Any) -> Any:
+    def _check_response(result: CheckResult) -> provider_pb2.CheckResponse:
         return provider_pb2.CheckResponse(
             inputs=encode(result.inputs),
             failures=[provider_pb2.CheckFailure(property=name, reason=reason) for name, reason in result.failures],
         )
 
     @staticmethod
-    def _guard(context: grpc.ServicerContext, operation: Any) -> Any:
+    def _guard(context: grpc.ServicerContext, operation: Callable[[], _Result]) -> _Result:
         try:
             return operation()
         except InitFailedError as error:

@@ -1,6 +1,6 @@
 """Property values between the engine's protobuf structs and plain Python data.
 
-A value is JSON data in which a secret is wrapped in :class:`Secret` and a value that a preview cannot know is :data:`UNKNOWN`.
+A value is JSON data in which a secret is wrapped in :class:`Secret`, and what a preview cannot know is :data:`UNKNOWN`.
 The markers are those of Pulumi's deployment protocol:
 https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/plugin/rpc.go
 """
@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 _SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
-_SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
+_SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a marker of the protocol
 _UNKNOWN_STRING = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _UNKNOWN_STRINGS = frozenset(
     {
@@ -57,7 +57,7 @@ def decode(struct: struct_pb2.Struct) -> dict[str, Json]:
     return {key: _decode(value) for key, value in struct.fields.items()}
 
 
-def _decode(value: struct_pb2.Value) -> Json:
+def _decode(value: struct_pb2.Value) -> Json:  # noqa: PLR0911 - one return per kind of value
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         return UNKNOWN if value.string_value in _UNKNOWN_STRINGS else value.string_value

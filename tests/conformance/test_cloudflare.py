@@ -1,16 +1,16 @@
-"""DNS records and zone settings, against the sandbox's Cloudflare double (real plugin or stand-in, chosen by GX_PLUGINS)."""
+"""DNS records and zone settings, against the sandbox's Cloudflare double."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from sandbox import layout as where
 from sandbox.cloudflare import service
+from sandbox.plugins.values import Json
 from tests.conformance.program import Program, source
 
 _SERVICES = "https://github.com/cloudflare/terraform-provider-cloudflare/tree/main/internal/services"
@@ -157,16 +157,14 @@ def test_a_zone_setting_is_patched_and_keeps_its_value_when_removed(
     assert "will not change it in the API" in output
 
 
-@source(
-    "https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/properties.go (secrets are encrypted in the state)"
-)
+@source("https://www.pulumi.com/docs/iac/concepts/secrets/ (secrets are encrypted in the state)")
 def test_the_api_token_is_not_in_the_state(program: Program, dns: Callable[[str], None], host: str) -> None:
     dns(record(host))
     printed = program.up("--diff").succeeded()
     assert service.token(where.current()) not in printed + program.state()
 
 
-def _api(method: str, path: str, body: Any) -> Any:
+def _api(method: str, path: str, body: Json) -> Json:
     """A request somebody else makes, from the sandbox's internet."""
     layout = where.current()
     command = [

@@ -115,7 +115,9 @@ pulumi.export("printed", done.stdout)
 @source(f"{_REMOTE}/commandController.go (Update runs update, else create again)")
 def test_a_changed_input_runs_update_in_place(program: Program, server: Server) -> None:
     marker = server.work / "steps"
-    body = f'remote.Command("step", connection=c, create="echo create >> {marker}", update="echo update-NUMBER >> {marker}")\n'
+    body = f"""
+remote.Command("step", connection=c, create="echo create >> {marker}", update="echo update-NUMBER >> {marker}")
+"""
     write(program, server, body.replace("NUMBER", "1"))
     program.up().succeeded()
     write(program, server, body.replace("NUMBER", "2"))
@@ -127,7 +129,10 @@ def test_a_changed_input_runs_update_in_place(program: Program, server: Server) 
 @source("https://github.com/pulumi/pulumi-command/issues/189 (a trigger replaces; the new one is created first)")
 def test_a_trigger_replaces_and_deletes_the_old_one_last(program: Program, server: Server) -> None:
     marker = server.work / "order"
-    body = f'remote.Command("t", connection=c, create="echo create >> {marker}", delete="echo delete >> {marker}", triggers=["VALUE"])\n'
+    body = f"""
+remote.Command("t", connection=c, triggers=["VALUE"],
+               create="echo create >> {marker}", delete="echo delete >> {marker}")
+"""
     write(program, server, body.replace("VALUE", "1"))
     program.up().succeeded()
     write(program, server, body.replace("VALUE", "2"))
@@ -192,7 +197,9 @@ def test_logging_none_keeps_output_off_the_screen(program: Program, server: Serv
 
 @source(f"{_REMOTE}/command.go (connection is secret) and the engine's encryption of secrets")
 def test_secrets_in_connection_and_standard_input_are_not_in_the_state(program: Program, server: Server) -> None:
-    body = 'remote.Command("s", connection=c, create="cat > /dev/null", stdin=pulumi.Output.secret("hunter2-correct-horse"))\n'
+    body = """
+remote.Command("s", connection=c, create="cat > /dev/null", stdin=pulumi.Output.secret("hunter2-correct-horse"))
+"""
     write(program, server, body)
     printed = program.up("--diff").succeeded()
     state = program.state()

@@ -12,7 +12,8 @@ _NAMESPACE = 'space = k8s.core.v1.Namespace("space", metadata={"name": ns}, opts
 
 def deployment(image: str = PAUSE_IMAGE, annotations: str = "{}", replicas: int = 2, options: str = "o") -> str:
     return f"""
-app = k8s.apps.v1.Deployment("app", metadata={{"name": "app", "namespace": space.metadata.name, "annotations": {annotations}}},
+app = k8s.apps.v1.Deployment("app",
+    metadata={{"name": "app", "namespace": space.metadata.name, "annotations": {annotations}}},
     opts={options}, spec={{
         "replicas": {replicas}, "selector": {{"match_labels": {{"app": "app"}}}},
         "template": {{"metadata": {{"labels": {{"app": "app"}}}},
@@ -93,7 +94,8 @@ k8s.apps.v1.StatefulSet("set", metadata={{"name": "db", "namespace": space.metad
     "replicas": 2, "service_name": "db", "selector": {{"match_labels": {{"app": "db"}}}},
     "volume_claim_templates": [claim],
     "template": {{"metadata": {{"labels": {{"app": "db"}}}},
-                 "spec": {{"termination_grace_period_seconds": 0, "containers": [{{"name": "c", "image": "{PAUSE_IMAGE}",
+                 "spec": {{"termination_grace_period_seconds": 0,
+                          "containers": [{{"name": "c", "image": "{PAUSE_IMAGE}",
                           "volume_mounts": [{{"name": "data", "mount_path": "/data"}}]}}]}}}}}})
 """
     )

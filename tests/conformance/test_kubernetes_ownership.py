@@ -21,7 +21,8 @@ config = k8s.core.v1.ConfigMap("config", opts=o, data={{"key": "{value}"}},
 
 def _take_over(namespace: str, value: str) -> None:
     """Another field manager applies its own value."""
-    manifest = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config, namespace: {namespace}}}\ndata: {{key: '{value}'}}\n"
+    metadata = f"metadata: {{name: config, namespace: {namespace}}}"
+    manifest = f"apiVersion: v1\nkind: ConfigMap\n{metadata}\ndata: {{key: '{value}'}}\n"
     kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=other", "-f", "-", stdin=manifest)
 
 
@@ -110,7 +111,8 @@ def test_an_ignored_field_keeps_the_value_somebody_else_gave_it(program: Program
         return (
             _NAMESPACE
             + f"""
-k8s.apps.v1.Deployment("app", metadata={{"name": "app", "namespace": space.metadata.name, "labels": {{"v": "{label}"}}}},
+k8s.apps.v1.Deployment("app",
+    metadata={{"name": "app", "namespace": space.metadata.name, "labels": {{"v": "{label}"}}}},
     opts=pulumi.ResourceOptions(provider=cluster, ignore_changes=["spec.replicas"]), spec={{
         "replicas": 1, "selector": {{"match_labels": {{"app": "app"}}}},
         "template": {{"metadata": {{"labels": {{"app": "app"}}}},

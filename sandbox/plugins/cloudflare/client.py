@@ -9,11 +9,11 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import urllib3
 
 from sandbox.plugins.provider import ProviderError
+from sandbox.plugins.values import Json
 
 DEFAULT_BASE_URL = "https://api.cloudflare.com/client/v4"
 MAX_RETRIES = 10
@@ -41,8 +41,8 @@ class Client:
     cancelled: threading.Event
     pool: urllib3.PoolManager
 
-    def call(self, method: str, path: str, body: object, on_retry: Callable[[str], None]) -> Any:
-        """The ``result`` of an answered request; raises :class:`CloudflareError` when it is refused or retries run out."""
+    def call(self, method: str, path: str, body: object, on_retry: Callable[[str], None]) -> Json:
+        """The ``result`` of an accepted request. Raises :class:`CloudflareError` when it is refused or they run out."""
         url = f"{self.base_url}{path}"
         for attempt in range(MAX_RETRIES + 1):
             delay = min(_FIRST_DELAY_SECONDS * 2**attempt, _LONGEST_DELAY_SECONDS)

@@ -6,6 +6,7 @@ import os
 import threading
 
 import urllib3
+from typing_extensions import override
 
 from sandbox.plugins import versions
 from sandbox.plugins.cloudflare.client import DEFAULT_BASE_URL, Client, CloudflareError
@@ -18,12 +19,14 @@ from sandbox.plugins.cloudflare.resources import (
     to_api,
 )
 from sandbox.plugins.provider import (
+    Change,
     ChangeKind,
     CheckResult,
     Diff,
     EngineLog,
     Existing,
     Properties,
+    Provider,
     ProviderError,
     Severity,
     resource_type,
@@ -34,7 +37,7 @@ _KNOWN_SETTINGS = frozenset({"apiToken", "baseUrl", "version", "pluginDownloadUR
 _POOL_SIZE = 16
 
 
-class CloudflareProvider:
+class CloudflareProvider(Provider):
     """See :class:`sandbox.plugins.provider.Provider`."""
 
     version = versions.CLOUDFLARE
@@ -43,6 +46,7 @@ class CloudflareProvider:
     def __init__(self) -> None:
         self._cancelled = threading.Event()
 
+    @override
     def check_config(self, olds: Properties, news: Properties) -> CheckResult:
         unknown = sorted(key for key in news.keys() - _KNOWN_SETTINGS if not key.startswith("__"))
         if unknown:
@@ -52,10 +56,12 @@ class CloudflareProvider:
             raise ProviderError(message)
         return CheckResult(news)
 
+    @override
     def diff_config(self, olds: Properties, news: Properties) -> Diff:
         old, new = plain(olds), plain(news)
         return Diff({key: ChangeKind.UPDATE for key in sorted({*old, *new}) if old.get(key) != new.get(key)})
 
+    @override
     def configure(self, inputs: Properties, log: EngineLog) -> None:
         given = plain(inputs)
         self._log = log
@@ -66,21 +72,24 @@ class CloudflareProvider:
             pool=urllib3.PoolManager(maxsize=_POOL_SIZE),
         )
 
+    @override
     def cancel(self) -> None:
         self._cancelled.set()
 
+    @override
     def check(self, urn: str, olds: Properties, news: Properties, seed: bytes) -> CheckResult:
         resource = resource_of(resource_type(urn))
         failures = [
             (name, f'Missing required property "{name}"') for name in resource.required if news.get(name) is None
         ]
         failures += [
-            (name, f"{ANNOUNCEMENT}: {resource.token} has no input {name!r}")
+            (name, f"{ANNOUNCEMENT}: {resource.type_token} has no input {name!r}")
             for name in sorted(news.keys() - set(resource.inputs))
             if not name.startswith("__")
         ]
         return CheckResult(news, failures)
 
+    @override
     def diff(self, urn: str, olds: Properties, old_inputs: Properties, news: Properties, ignore: list[str]) -> Diff:
         resource = resource_of(resource_type(urn))
         state, before, after = plain(olds), plain(old_inputs), plain(news)
@@ -93,6 +102,7 @@ class CloudflareProvider:
                 found[name] = kind.replacing() if name in resource.replace_on else kind
         return Diff(found)
 
+    @override
     def create(self, urn: str, inputs: Properties, timeout: float, preview: bool) -> tuple[str, Properties]:
         resource = resource_of(resource_type(urn))
         if preview:
@@ -102,8 +112,8 @@ class CloudflareProvider:
         if resource is DNS_RECORD:
             if given.get("proxied") is True and given["ttl"] != 1:
                 raise ProviderError(
-                    "ttl must be set to 1 when `proxied` is true. When a DNS record is marked as `proxied` the TTL must be 1 "
-                    "as Cloudflare will control the TTL internally."
+                    "ttl must be set to 1 when `proxied` is true. When a DNS record is marked as `proxied` the TTL "
+                    "must be 1 as Cloudflare will control the TTL internally."
                 )
             result = self._call(urn, "POST", f"/zones/{zone}/dns_records", to_api(given))
             return result["id"], with_secrets_of({**given, **from_api(result, zone)}, inputs)
@@ -116,28 +126,20 @@ class CloudflareProvider:
         state: Properties = with_secrets_of({**given, **from_api(result or {}, given["zoneId"])}, inputs)
         return state
 
-    def update(
-        self,
-        urn: str,
-        resource_id: str,
-        olds: Properties,
-        old_inputs: Properties,
-        news: Properties,
-        timeout: float,
-        ignore: list[str],
-        preview: bool,
-    ) -> Properties:
-        resource = resource_of(resource_type(urn))
-        if preview:
-            return {**{key: value for key, value in olds.items() if key not in resource.inputs}, **news}
+    @override
+    def update(self, change: Change) -> Properties:
+        resource = resource_of(resource_type(change.urn))
+        if change.preview:
+            return {**{key: value for key, value in change.olds.items() if key not in resource.inputs}, **change.news}
         if resource is not DNS_RECORD:
-            return self._set(urn, news)
-        given = plain(news)
+            return self._set(change.urn, change.news)
+        given = plain(change.news)
         zone = given["zoneId"]
-        result = self._call(urn, "PUT", f"/zones/{zone}/dns_records/{resource_id}", to_api(given))
-        state: Properties = with_secrets_of({**given, **from_api(result, zone)}, news)
+        result = self._call(change.urn, "PUT", f"/zones/{zone}/dns_records/{change.resource_id}", to_api(given))
+        state: Properties = with_secrets_of({**given, **from_api(result, zone)}, change.news)
         return state
 
+    @override
     def delete(self, urn: str, resource_id: str, olds: Properties, timeout: float) -> None:
         resource = resource_of(resource_type(urn))
         if resource is not DNS_RECORD:
@@ -145,12 +147,14 @@ class CloudflareProvider:
             self._log.log(
                 Severity.WARNING,
                 f"zone setting {setting} keeps its value: Cloudflare has no default to return to. "
-                "Applying this resource destruction will remove the resource from the state but will not change it in the API",
+                "Applying this resource destruction will remove the resource from the state but "
+                "will not change it in the API",
                 urn,
             )
             return
         self._call(urn, "DELETE", f"/zones/{plain(olds)['zoneId']}/dns_records/{resource_id}", None)
 
+    @override
     def read(self, urn: str, resource_id: str, olds: Properties, old_inputs: Properties) -> Existing | None:
         resource = resource_of(resource_type(urn))
         zone, own_id = _located(resource, resource_id, plain(olds))
@@ -192,6 +196,6 @@ def _located(resource: Resource, resource_id: str, olds: Properties) -> tuple[st
     if separator:
         return zone, own_id
     if "zoneId" not in olds:
-        message = f"invalid import id {resource_id!r}: expected <zone_id>/<id> for {resource.token}"
+        message = f"invalid import id {resource_id!r}: expected <zone_id>/<id> for {resource.type_token}"
         raise ProviderError(message)
     return str(olds["zoneId"]), str(olds.get("settingId", resource_id))

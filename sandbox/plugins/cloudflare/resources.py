@@ -1,6 +1,7 @@
 """The Cloudflare resources the stand-in knows, as the API sees them.
 
-https://github.com/cloudflare/terraform-provider-cloudflare/tree/main/internal/services (``dns_record``, ``zone_setting``)
+https://github.com/cloudflare/terraform-provider-cloudflare/tree/main/internal/services (``dns_record``,
+``zone_setting``)
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ ANNOUNCEMENT = "sandbox stand-in for pulumi-cloudflare, acts on the Cloudflare A
 class Resource:
     """One resource type: its inputs, which of them are required, which replace, and where it lives."""
 
-    token: str
+    type_token: str
     inputs: tuple[str, ...]
     required: tuple[str, ...]
     replace_on: tuple[str, ...]
 
 
 DNS_RECORD = Resource(
-    token="cloudflare:index/dnsRecord:DnsRecord",
+    type_token="cloudflare:index/dnsRecord:DnsRecord",  # noqa: S106 - a type, not a credential
     inputs=(
         *("zoneId", "name", "type", "ttl", "content", "proxied", "comment", "data", "priority", "settings", "tags"),
         "privateRouting",
@@ -34,12 +35,12 @@ DNS_RECORD = Resource(
     replace_on=("zoneId", "type"),
 )
 ZONE_SETTING = Resource(
-    token="cloudflare:index/zoneSetting:ZoneSetting",
+    type_token="cloudflare:index/zoneSetting:ZoneSetting",  # noqa: S106 - a type, not a credential
     inputs=("zoneId", "settingId", "value", "enabled"),
     required=("zoneId", "settingId", "value"),
     replace_on=("zoneId", "settingId"),
 )
-_RESOURCES = {resource.token: resource for resource in (DNS_RECORD, ZONE_SETTING)}
+_RESOURCES = {resource.type_token: resource for resource in (DNS_RECORD, ZONE_SETTING)}
 
 
 def resource_of(token: str) -> Resource:

@@ -16,7 +16,7 @@ from sandbox.plugins.provider import ProviderError
 
 
 def copy(session: Session, source: dict[str, Any], remote_path: str) -> None:
-    """Copy an asset (``text`` or ``path``) or a directory archive (``path``) to ``remote_path``; the file is written in place."""
+    """Copy an asset (``text`` or ``path``) or a directory archive (``path``) to ``remote_path``, written in place."""
     sftp = paramiko.SFTPClient.from_transport(session.transport)
     if sftp is None:
         raise ProviderError("the server offers no SFTP")

@@ -10,15 +10,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from typing_extensions import override
+
 from sandbox.plugins import versions
 from sandbox.plugins.command import copying, ssh
 from sandbox.plugins.diffing import changes
 from sandbox.plugins.provider import (
+    Change,
     CheckResult,
     Diff,
     EngineLog,
     Existing,
     Properties,
+    Provider,
     ProviderError,
     Severity,
     resource_type,
@@ -45,7 +49,7 @@ _LOGGED = {
 }
 
 
-class CommandProvider:
+class CommandProvider(Provider):
     """See :class:`sandbox.plugins.provider.Provider`."""
 
     version = versions.COMMAND
@@ -54,18 +58,23 @@ class CommandProvider:
     def __init__(self) -> None:
         self._cancelled = threading.Event()
 
+    @override
     def check_config(self, olds: Properties, news: Properties) -> CheckResult:
         return CheckResult(news)
 
+    @override
     def diff_config(self, olds: Properties, news: Properties) -> Diff:
         return Diff()
 
+    @override
     def configure(self, inputs: Properties, log: EngineLog) -> None:
         self._log = log
 
+    @override
     def cancel(self) -> None:
         self._cancelled.set()
 
+    @override
     def check(self, urn: str, olds: Properties, news: Properties, seed: bytes) -> CheckResult:
         token = resource_type(urn)
         if token not in _INPUTS:
@@ -88,9 +97,11 @@ class CommandProvider:
             failures.append(("asset", "either asset or archive must be set"))
         return CheckResult(news, failures)
 
+    @override
     def diff(self, urn: str, olds: Properties, old_inputs: Properties, news: Properties, ignore: list[str]) -> Diff:
         return Diff(changes(plain(old_inputs), plain(news), ("triggers",), ignore))
 
+    @override
     def create(self, urn: str, inputs: Properties, timeout: float, preview: bool) -> tuple[str, Properties]:
         if resource_type(urn) == _COPY:
             if not preview:
@@ -101,34 +112,27 @@ class CommandProvider:
         outputs = self._run(urn, plain(inputs).get("create"), inputs, {})
         return f"{urn.rsplit('::', 1)[-1]}{secrets.token_hex(4)}", {**inputs, **outputs}
 
-    def update(
-        self,
-        urn: str,
-        resource_id: str,
-        olds: Properties,
-        old_inputs: Properties,
-        news: Properties,
-        timeout: float,
-        ignore: list[str],
-        preview: bool,
-    ) -> Properties:
-        if resource_type(urn) == _COPY:
-            old, new = plain(olds), plain(news)
+    @override
+    def update(self, change: Change) -> Properties:
+        if resource_type(change.urn) == _COPY:
+            old, new = plain(change.olds), plain(change.news)
             moved = old.get("remotePath") != new.get("remotePath")
-            if not preview and (moved or _content(old.get("source")) != _content(new.get("source"))):
-                self._copy(urn, news)
-            return news
-        if preview:
-            return {**news, "stdout": UNKNOWN, "stderr": UNKNOWN}
-        given = plain(news)
+            if not change.preview and (moved or _content(old.get("source")) != _content(new.get("source"))):
+                self._copy(change.urn, change.news)
+            return change.news
+        if change.preview:
+            return {**change.news, "stdout": UNKNOWN, "stderr": UNKNOWN}
+        given = plain(change.news)
         command = given.get("update") if given.get("update") is not None else given.get("create")
-        return {**news, **self._run(urn, command, news, olds)}
+        return {**change.news, **self._run(change.urn, command, change.news, change.olds)}
 
+    @override
     def delete(self, urn: str, resource_id: str, olds: Properties, timeout: float) -> None:
         command = plain(olds).get("delete")
         if command is not None and resource_type(urn) == _COMMAND:
             self._run(urn, command, olds, olds)
 
+    @override
     def read(self, urn: str, resource_id: str, olds: Properties, old_inputs: Properties) -> Existing | None:
         if not olds:
             message = f"{resource_type(urn)} cannot be imported: it has no live state to read"
@@ -159,7 +163,7 @@ class CommandProvider:
         }
 
     def _environment(self, urn: str, session: ssh.Session, given: Json, before: Json) -> dict[str, str]:
-        """The variables the server accepts. A refused one is an error, but only a warning for a previous run's output."""
+        """The variables the server accepts. A refused one is an error; for a previous run's output only a warning."""
         environment: dict[str, str] = dict(given.get("environment") or {})
         for name, value in environment.items():
             if not ssh.accepts_environment(session, name, value):

@@ -64,11 +64,12 @@ class Cluster:
 def load_cluster(kubeconfig: str, context: str, cluster: str) -> Cluster:
     """The active cluster of a kubeconfig given as content or path, or of ``KUBECONFIG`` when empty.
 
-    Raises :class:`ProviderError` when it cannot be read, names something it does not hold, or authenticates by a helper program.
+    Raises :class:`ProviderError` when it cannot be read, names something it does not hold, or authenticates by a helper
+    program.
     """
     text, origin = _kubeconfig_text(kubeconfig)
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        document = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         message = f"kubeconfig {origin} is not YAML: {error}"
         raise ProviderError(message) from error
@@ -171,7 +172,7 @@ class Client:
         self._json("DELETE", path, options, None, "application/json")
 
     def watch(self, collection: str, name: str, seconds: float) -> Iterator[dict[str, Any] | None]:
-        """The object's successive states for at most ``seconds``: first the present one, ``None`` when it does not exist.
+        """The object's states for at most ``seconds``, the present one first; ``None`` when it does not exist.
 
         The server may end a watch early; the caller then watches again.
         """

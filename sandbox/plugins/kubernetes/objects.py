@@ -114,7 +114,7 @@ def split_id(resource_id: str) -> tuple[str, str]:
 
 
 def fill_name(inputs: dict[str, Json], olds: dict[str, Json], resource: str, seed: bytes) -> dict[str, Json]:
-    """Inputs with a name: their own, else the one made before, else a new one from the resource's name and 8 hex digits."""
+    """Inputs with a name: their own, else the one made before, else a new one: the resource's name and 8 hex digits."""
     metadata = inputs.get("metadata")
     if isinstance(metadata, Unknown):
         return inputs

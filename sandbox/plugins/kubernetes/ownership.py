@@ -21,12 +21,12 @@ _TAKEN_OVER = {
 
 
 def new_manager() -> str:
-    """A field manager name of an object's own, so that two stacks applying the same object conflict instead of fighting."""
+    """A field manager of an object's own, so that two stacks applying the same object conflict instead of fighting."""
     return f"{CREATE_MANAGER}-{secrets.token_hex(4)}"
 
 
 def take_over(managed_fields: list[dict[str, Any]], manager: str) -> list[dict[str, Any]] | None:
-    """The managed fields with every taken-over entry merged into ``manager``'s apply entry; ``None`` when nothing changes.
+    """The managed fields with taken-over entries merged into ``manager``'s apply entry; ``None`` when nothing changes.
 
     Entries of sub-resources (``status``) stay. Mirrors ``fixCSAFieldManagers`` of the real plugin.
     """

@@ -1,6 +1,6 @@
 """The Kubernetes provider: check, diff, create, update, delete, read.
 
-Configure, Check and Diff make no request, so that a run that changes no Kubernetes object does not need the API server at all.
+Configure, Check and Diff make no request, so that a run that changes no Kubernetes object does not need the API server.
 Semantics follow the real plugin's source, https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go
 and ``.../await/await.go``; where they differ, ``docs/sandbox-plugins.md`` says so.
 """
@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import threading
 
+from typing_extensions import override
+
 from sandbox.plugins import versions
+from sandbox.plugins.diffing import changes, parse_path, value_at
 from sandbox.plugins.kubernetes import objects, settings
 from sandbox.plugins.kubernetes.client import ApiError, Client, Cluster, UnreachableError, load_cluster
-from sandbox.plugins.diffing import changes, parse_path, value_at
 from sandbox.plugins.kubernetes.kinds import ANNOUNCEMENT, Kind, kind_of
 from sandbox.plugins.kubernetes.ownership import CREATE_MANAGER, created_by_plugin, new_manager, take_over
 from sandbox.plugins.kubernetes.waiting import DEFAULT_SECONDS, NotReadyError, Waiter
 from sandbox.plugins.provider import (
+    Change,
     ChangeKind,
     CheckResult,
     Diff,
@@ -24,6 +27,7 @@ from sandbox.plugins.provider import (
     Existing,
     InitFailedError,
     Properties,
+    Provider,
     ProviderError,
     Severity,
     resource_name,
@@ -45,7 +49,7 @@ _EXISTS_HELP = (
 _IMMUTABLE_DATA = ("data", "binaryData")
 
 
-class KubernetesProvider:
+class KubernetesProvider(Provider):
     """See :class:`sandbox.plugins.provider.Provider`."""
 
     version = versions.KUBERNETES
@@ -55,10 +59,12 @@ class KubernetesProvider:
         self._cancelled = threading.Event()
         self._unreachable = ""
 
+    @override
     def check_config(self, olds: Properties, news: Properties) -> CheckResult:
         settings.parse({key: value for key, value in news.items() if not isinstance(value, Unknown)})
         return CheckResult(news)
 
+    @override
     def diff_config(self, olds: Properties, news: Properties) -> Diff:
         old, new = plain(olds), plain(news)
         changed = {key for key in {*old, *new} if old.get(key) != new.get(key)}
@@ -86,6 +92,7 @@ class KubernetesProvider:
                 return False
         return found[0].identity != found[1].identity
 
+    @override
     def configure(self, inputs: Properties, log: EngineLog) -> None:
         self._log = log
         self._settings = settings.parse(inputs)
@@ -99,9 +106,11 @@ class KubernetesProvider:
             self._client = Client(cluster)
             self._waiter = Waiter(self._client, log, self._cancelled)
 
+    @override
     def cancel(self) -> None:
         self._cancelled.set()
 
+    @override
     def check(self, urn: str, olds: Properties, news: Properties, seed: bytes) -> CheckResult:
         kind = kind_of(resource_type(urn))
         given = {"apiVersion": kind.api_version, "kind": kind.kind, **news}
@@ -114,6 +123,7 @@ class KubernetesProvider:
                 inputs["metadata"] = {**metadata, "namespace": self._namespace}
         return CheckResult(objects.mark_secret_inputs(inputs, given))
 
+    @override
     def diff(self, urn: str, olds: Properties, old_inputs: Properties, news: Properties, ignore: list[str]) -> Diff:
         kind = kind_of(resource_type(urn))
         recorded, live = objects.split_state(olds)
@@ -145,6 +155,7 @@ class KubernetesProvider:
             return (*paths, "data", "stringData")
         return paths
 
+    @override
     def create(self, urn: str, inputs: Properties, timeout: float, preview: bool) -> tuple[str, Properties]:
         kind = kind_of(resource_type(urn))
         if preview and (self._unreachable or has_unknown(inputs)):
@@ -201,45 +212,40 @@ class KubernetesProvider:
                 self._cancelled.wait(2.0**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def update(
-        self,
-        urn: str,
-        resource_id: str,
-        olds: Properties,
-        old_inputs: Properties,
-        news: Properties,
-        timeout: float,
-        ignore: list[str],
-        preview: bool,
-    ) -> Properties:
-        kind = kind_of(resource_type(urn))
-        if preview and (self._unreachable or has_unknown(news)):
-            return news
-        body = objects.normalise(news)
-        manager = objects.annotation(body, "patchFieldManager") or olds.get(objects.FIELD_MANAGER_KEY) or new_manager()
-        namespace, name = objects.split_id(resource_id)
+    @override
+    def update(self, change: Change) -> Properties:
+        kind = kind_of(resource_type(change.urn))
+        if change.preview and (self._unreachable or has_unknown(change.news)):
+            return change.news
+        body = objects.normalise(change.news)
+        recorded = change.olds.get(objects.FIELD_MANAGER_KEY)
+        manager = objects.annotation(body, "patchFieldManager") or recorded or new_manager()
+        namespace, name = objects.split_id(change.resource_id)
         path = f"{kind.collection(namespace)}/{name}"
         try:
-            live = self._apply(path, body, manager, ignore, preview)
+            live = self._apply(path, body, manager, change.ignore, change.preview)
         except UnreachableError as error:
-            if not preview:
+            if not change.preview:
                 raise
             self._unreachable = str(error)
-            return news
+            return change.news
         except ApiError as error:
-            if preview and error.code == 403:
-                return news
-            message = f'update of resource "{urn}" failed: {self._explained(error, manager)}'
+            if change.preview and error.code == 403:
+                return change.news
+            message = f'update of resource "{change.urn}" failed: {self._explained(error, manager)}'
             raise ProviderError(message) from error
-        if preview:
-            return objects.checkpoint(live, news, manager)
+        if change.preview:
+            return objects.checkpoint(live, change.news, manager)
         try:
-            live = self._await(urn, kind, body, live, timeout, updating=True)
+            live = self._await(change.urn, kind, body, live, change.timeout, updating=True)
         except NotReadyError as error:
-            message = f'the Kubernetes API server reported that "{resource_id}" failed to fully initialize or become live: {error}'
-            state = objects.checkpoint(error.live, news, manager)
-            raise InitFailedError(message, resource_id, state, error.reasons) from error
-        return objects.checkpoint(live, news, manager)
+            message = (
+                f'the Kubernetes API server reported that "{change.resource_id}" failed to fully initialize or '
+                f"become live: {error}"
+            )
+            state = objects.checkpoint(error.live, change.news, manager)
+            raise InitFailedError(message, change.resource_id, state, error.reasons) from error
+        return objects.checkpoint(live, change.news, manager)
 
     def _apply(self, path: str, body: Properties, manager: str, ignore: list[str], preview: bool) -> Properties:
         self._require_reachable()
@@ -283,6 +289,7 @@ class KubernetesProvider:
             return live
         return self._waiter.until_ready(urn, kind, live, _timeout(body, timeout), updating=updating)
 
+    @override
     def delete(self, urn: str, resource_id: str, olds: Properties, timeout: float) -> None:
         kind = kind_of(resource_type(urn))
         recorded, live = objects.split_state(olds)
@@ -303,11 +310,12 @@ class KubernetesProvider:
             return
         uid = str((live.get("metadata") or {}).get("uid", ""))
         try:
-            self._waiter.until_gone(urn, kind, namespace, name, uid, _timeout(recorded, timeout))
+            self._waiter.until_gone(urn, kind, (namespace, name), uid, _timeout(recorded, timeout))
         except NotReadyError as error:
             message = f"{error}: {'; '.join(error.reasons)}"
             raise ProviderError(message) from error
 
+    @override
     def read(self, urn: str, resource_id: str, olds: Properties, old_inputs: Properties) -> Existing | None:
         kind = kind_of(resource_type(urn))
         if self._settings.skip_unreachable and self._unreachable:
@@ -322,10 +330,7 @@ class KubernetesProvider:
             if error.code == 404:
                 return None
             raise
-        if old_inputs:
-            inputs = objects.prune(live, objects.normalise(old_inputs))
-        else:
-            inputs = objects.inputs_of_live(live)
+        inputs = objects.prune(live, objects.normalise(old_inputs)) if old_inputs else objects.inputs_of_live(live)
         manager = olds.get(objects.FIELD_MANAGER_KEY) or new_manager()
         marked = objects.mark_secret_inputs(inputs, old_inputs)
         state = objects.checkpoint(live, marked, manager)

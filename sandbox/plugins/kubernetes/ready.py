@@ -1,4 +1,4 @@
-"""When an object counts as ready, by kind: the real plugin's await rules, as pure functions of what the API server shows.
+"""When an object counts as ready, by kind: the real plugin's await rules as functions of what the API server shows.
 
 https://github.com/pulumi/pulumi-kubernetes/tree/master/provider/pkg/await
 """

@@ -17,8 +17,8 @@ _KNOWN = frozenset(
         *("suppressDeprecationWarnings", "suppressHelmHookWarnings", "version", "pluginDownloadURL"),
     }
 )
-"""Accepted provider arguments. Those without a field below change nothing here: the stand-in gives no such warnings, and has its
-own limits of time and connections."""
+"""Accepted provider arguments. Those without a field below change nothing here: the stand-in gives no such warnings,
+and has its own limits of time and connections."""
 
 
 @dataclass(frozen=True)

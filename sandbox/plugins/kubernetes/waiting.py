@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from sandbox.plugins.kubernetes import ready
@@ -57,8 +56,9 @@ class Waiter:
             seconds = min(seconds, _QUOTA_SECONDS)
         return self._wait(urn, kind, obj, seconds, ready.readiness)
 
-    def until_gone(self, urn: str, kind: Kind, namespace: str, name: str, uid: str, seconds: float) -> None:
+    def until_gone(self, urn: str, kind: Kind, qualified: tuple[str, str], uid: str, seconds: float) -> None:
         """Return once the object does not exist any more, or another of the same name took its place."""
+        namespace, name = qualified
         live: Object = {"metadata": {"name": name, "namespace": namespace}}
         for state in self._states(kind.collection(namespace), name, seconds):
             if state is None or (uid and state["metadata"]["uid"] != uid):
@@ -75,7 +75,7 @@ class Waiter:
         verdict = ready.readiness(live)
         return [] if verdict.ready else [*verdict.problems, *self._pod_problems(live)]
 
-    def _wait(self, urn: str, kind: Kind, obj: Object, seconds: float, rule: Any) -> Object:
+    def _wait(self, urn: str, kind: Kind, obj: Object, seconds: float, rule: Callable[[Object], Readiness]) -> Object:
         live, verdict = obj, Readiness(ready=False)
         shown, reported = "", time.monotonic()
         namespace = obj["metadata"].get("namespace", "")
