@@ -157,9 +157,12 @@ def pod_labels(args: WorkloadArgs) -> dict[str, str]:
 
 
 def content(args: WorkloadArgs) -> pulumi.Output[str]:
-    """Digest of everything outside the pod template that the pods read at their start."""
+    """Digest of everything outside the pod template that the pods read at their start.
+
+    Not a secret, though passwords are in it: it is one-way, and stands in the pods for all to see.
+    """
     digests = pulumi.Output.all(*(source.digest for source in args.config), args.database.digest, args.cache.digest)
-    return digests.apply(lambda each: content_hash(" ".join(each)))
+    return pulumi.Output.unsecret(digests.apply(lambda each: content_hash(" ".join(each))))
 
 
 def pod_spec(args: WorkloadArgs, account: pulumi.Input[str]) -> dict[str, Any]:
