@@ -1,0 +1,131 @@
+"""Files of the Redis and HAProxy containers, computed from the settings. Pure: no Pulumi."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from components.templates import render
+from settings.model import Redis, RedisSecrets
+from settings.types import amount
+
+_HERE = Path(__file__).resolve().parent
+_MEBIBYTE = 2**20
+
+PORT = 6379
+SENTINEL_PORT = 26379
+HEALTH_PORT = 8404
+MASTER_NAME = "gx"
+SCRIPTS = ("lib.sh", "serve.sh", "sentinel.sh", "ready.sh")
+# The silence after which a master counts as down. A cut-off master refuses writes after min-replicas-max-lag plus a
+# second, so by the time another one is elected nothing can be written to it that would be lost.
+DOWN_AFTER_MS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Users:
+    """Names of the ACL users, by the duty each one has; also in the scripts."""
+
+    application: str = "application"
+    replication: str = "replication"
+    sentinel: str = "sentinel"
+    health: str = "health"
+
+
+USERS = Users()
+
+
+def restart_settings() -> str:
+    """restart.conf: what takes effect at a start only, and so rolls the instances when it changes."""
+    return render(_HERE / "config" / "restart.conf.j2", users=USERS)
+
+
+def cluster_environment(members: int) -> str:
+    """cluster.env: the number of instances, read at a start."""
+    return render(_HERE / "config" / "cluster.env.j2", members=members)
+
+
+def files(settings: Redis) -> dict[str, str]:
+    """Every file of the ConfigMap, by its name."""
+    config = _HERE / "config"
+    max_memory = int(amount(settings.max_memory))
+    return {
+        "cluster.env": cluster_environment(settings.replicas),
+        "restart.conf": restart_settings(),
+        "redis.conf": render(
+            config / "redis.conf.j2",
+            members=settings.replicas,
+            max_memory=max_memory,
+            # Bridges a cut of some minutes at a few hundred KiB/s, so that it costs no full copy.
+            backlog=min(128 * _MEBIBYTE, max_memory // 8),
+        ),
+        "sentinel.conf": render(config / "sentinel.conf.j2"),
+        "timing.conf": render(config / "timing.conf.j2", master=MASTER_NAME, down_after_ms=DOWN_AFTER_MS),
+        **{name: (_HERE / "scripts" / name).read_text() for name in SCRIPTS},
+    }
+
+
+def proxy_files(settings: Redis) -> dict[str, str]:
+    """Every file of the proxy's ConfigMap, by its name."""
+    haproxy = _HERE / "config" / "haproxy.cfg.j2"
+    return {"haproxy.cfg": render(haproxy, members=settings.replicas, users=USERS, master=MASTER_NAME)}
+
+
+def _password(secret: str) -> str:
+    """A password as ACL files take it: hashed, so that no file of the server holds it in clear."""
+    return f"#{hashlib.sha256(secret.encode()).hexdigest()}"
+
+
+def server_acl(secrets: RedisSecrets) -> str:
+    """users.acl: who may do what on the server. Nobody may do anything without a name.
+
+    The health user needs no password: it sees the role and the number of keys, and nothing else.
+    Sentinel's rights are those of https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/, and
+    what the container needs to apply changed settings.
+    """
+    application = _password(secrets.application.get_secret_value())
+    replication = _password(secrets.replication.get_secret_value())
+    sentinel = _password(secrets.sentinel.get_secret_value())
+    return "\n".join(
+        (
+            "user default off",
+            f"user {USERS.application} on {application} ~* &* +@all -@admin -@dangerous +info",
+            f"user {USERS.replication} on {replication} +ping +psync +replconf",
+            f"user {USERS.sentinel} on {sentinel} allchannels +multi +exec +slaveof +ping +subscribe +publish +role"
+            " +info +config|rewrite +config|set +client|setname +client|kill +script|kill +acl|load",
+            f"user {USERS.health} on nopass +ping +role +dbsize",
+            "",
+        )
+    )
+
+
+def sentinel_acl(secrets: RedisSecrets) -> str:
+    """sentinel.acl: who may do what on a sentinel."""
+    application = _password(secrets.application.get_secret_value())
+    sentinel = _password(secrets.sentinel.get_secret_value())
+    return "\n".join(
+        (
+            "user default off",
+            f"user {USERS.application} on {application} allchannels +ping +info +role +subscribe +psubscribe"
+            " +unsubscribe +punsubscribe +client|setname +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|replicas"
+            " +sentinel|sentinels",
+            f"user {USERS.sentinel} on {sentinel} allchannels +@all",
+            f"user {USERS.health} on nopass +ping +sentinel|get-master-addr-by-name",
+            "",
+        )
+    )
+
+
+def server_secrets(secrets: RedisSecrets) -> dict[str, str]:
+    """The Secret's files for the containers, by their names."""
+    return {
+        "users.acl": server_acl(secrets),
+        "sentinel.acl": sentinel_acl(secrets),
+        "replication": secrets.replication.get_secret_value(),
+        "sentinel": secrets.sentinel.get_secret_value(),
+    }
+
+
+def url(password: str, host: str) -> str:
+    """Connection URL of the application, every part of it escaped (RFC 3986)."""
+    return f"redis://{USERS.application}:{quote(password, safe='')}@{host}:{PORT}/0"

@@ -1,0 +1,154 @@
+#!/bin/sh
+# Decide what this instance is, run its server, and keep it in line with the mounted settings and passwords.
+#
+# The sentinels decide who is the master; an instance only obeys them. One rule is added: an instance whose volume is empty
+# never starts as the master while a peer may have data, since replicas copy a master's emptiness too.
+# https://redis.io/docs/latest/operate/oss_and_stack/management/replication/ (safety of replication without persistence)
+set -eu
+# shellcheck source=components/redis/scripts/lib.sh
+. "${0%/*}/lib.sh"
+me=$(member "$ordinal")
+
+# Counts the peers that answer (seen) and those of them that hold keys or follow a master (used).
+ask_peers() {
+	seen=0 used=0
+	peer=0
+	while [ "$peer" -lt "$MEMBERS" ]; do
+		if [ "$peer" != "$ordinal" ] && keys=$(ask "$(member "$peer")" 6379 DBSIZE); then
+			seen=$((seen + 1))
+			[ "$keys" = 0 ] || used=$((used + 1))
+		fi
+		peer=$((peer + 1))
+	done
+}
+
+has_data() {
+	[ -d /data/appendonlydir ] || [ -s /data/dump.rdb ]
+}
+
+# Sets master once the server may start.
+decide() {
+	if [ "$MEMBERS" -eq 1 ]; then
+		say "master: the only instance"
+		master=$me
+		return
+	fi
+	ask_sentinels
+	if [ -z "$agreed" ]; then
+		reason="no majority of the sentinels names a master"
+	elif [ "$agreed" != "$me" ]; then
+		say "replica: the sentinels name $agreed"
+		master=$agreed
+	elif has_data; then
+		say "master: the sentinels name this instance"
+		master=$me
+	else
+		ask_peers
+		if [ "$used" -gt 0 ]; then
+			reason="the sentinels name this instance, but its volume is empty and a peer has data; waiting for a failover"
+		elif [ "$seen" -lt $((MEMBERS - 1)) ]; then
+			reason="the sentinels name this instance, but its volume is empty and not all peers say that theirs are"
+		else
+			say "master: the sentinels name this instance, and no instance has data yet"
+			master=$me
+		fi
+	fi
+}
+
+master='' last=''
+while :; do
+	reason=''
+	decide
+	[ -z "$master" ] || break
+	if [ "$reason" != "$last" ]; then
+		say "waiting: $reason"
+		last=$reason
+	fi
+	sleep 1
+done
+
+# Sentinel rewrites the server's file, so the server gets a copy; the next start makes a new one.
+(
+	umask 077
+	{
+		cat "$config/restart.conf" "$config/redis.conf"
+		echo "replica-announce-ip $me"
+		printf 'masterauth "%s"\n' "$(sed 's/[\\"]/\\&/g' "$secrets/replication")"
+		[ "$master" = "$me" ] || echo "replicaof $master 6379"
+	} >/tmp/redis.conf
+)
+redis-server /tmp/redis.conf &
+server=$!
+
+# Hand the mastership over before this instance goes, so that a planned restart costs clients a second and not a failover.
+# shellcheck disable=SC2329 # called by the trap
+stop() {
+	trap '' TERM INT
+	if [ "$MEMBERS" -gt 1 ] && [ "$(ask 127.0.0.1 6379 ROLE | sed -n 1p)" = master ]; then
+		hand_over || :
+	fi
+	kill -TERM "$server" 2>/dev/null || :
+}
+
+# shellcheck disable=SC2329 # called by the trap
+hand_over() {
+	peer=0
+	while [ "$peer" -lt "$MEMBERS" ]; do
+		if [ "$peer" != "$ordinal" ] &&
+			REDISCLI_AUTH=$(cat "$secrets/sentinel") timeout 3 redis-cli --no-auth-warning --user sentinel \
+				-h "$(member "$peer")" -p 26379 -e SENTINEL FAILOVER "$master_name" >/dev/null 2>&1; then
+			say "asked the sentinel of redis-$peer for a failover"
+			break
+		fi
+		peer=$((peer + 1))
+	done
+	tries=0
+	while [ "$tries" -lt 20 ] && [ "$(ask 127.0.0.1 6379 ROLE | sed -n 1p)" = master ]; do
+		tries=$((tries + 1))
+		sleep 1
+	done
+}
+trap stop TERM INT
+
+apply_settings() {
+	say "the settings changed: applying them"
+	while read -r key value; do
+		case $key in
+		'' | '#'*) ;;
+		*) act 6379 CONFIG SET "$key" "$value" >/dev/null </dev/null || say "could not set $key to $value" ;;
+		esac
+	done <"$config/redis.conf"
+}
+
+apply_passwords() {
+	act 6379 ACL LOAD >/dev/null && tr -d '\n' <"$secrets/replication" | act 6379 -x CONFIG SET masterauth >/dev/null
+}
+
+follow_settings() {
+	settings=$(sha256sum <"$config/redis.conf")
+	passwords=$(cat "$secrets"/* | sha256sum)
+	while sleep "${WATCH_SECONDS:-5}"; do
+		now=$(sha256sum <"$config/redis.conf")
+		if [ "$now" != "$settings" ]; then
+			apply_settings
+			settings=$now
+		fi
+		now=$(cat "$secrets"/* | sha256sum)
+		if [ "$now" != "$passwords" ] && apply_passwords; then
+			say "the passwords changed: applied"
+			passwords=$now
+		fi
+	done
+}
+follow_settings &
+watcher=$!
+
+# A signal ends `wait` early; the server is gone when it is no longer there to be signalled.
+code=0
+while :; do
+	wait "$server" && code=0 || code=$?
+	kill -0 "$server" 2>/dev/null || break
+done
+kill "$watcher" 2>/dev/null || :
+say "the server has stopped with status $code"
+exit "$code"
