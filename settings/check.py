@@ -37,7 +37,7 @@ def _opened(config: Mapping[str, object]) -> dict[str, object]:
 
     def opened(value: object, path: str) -> object:
         if stackfile.is_secure(value):
-            return f"-----BEGIN PRIVATE KEY-----{path}" if path == "secrets.sshPrivateKey" else f"encrypted:{path}"
+            return f"-----BEGIN PRIVATE KEY-----{path}" if path == "secrets.sshPrivateKey" else f"encrypted.{path}"
         if isinstance(value, Mapping):
             return {key: opened(item, f"{path}.{key}") for key, item in value.items()}
         return value

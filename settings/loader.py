@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,7 +28,7 @@ def load(raw: Mapping[str, object], *, stack: str = "…", secret_keys: frozense
             Problem(
                 "secrets",
                 "stands in the stack file in clear",
-                f"remove it, treat its values as leaked, and run `make configure STACK={stack}` for new ones",
+                "remove it, treat its values as leaked, and run `make configure STACK=…` for new ones",
             )
         )
     settings: Settings | None = None
@@ -39,11 +40,14 @@ def load(raw: Mapping[str, object], *, stack: str = "…", secret_keys: frozense
         hidden = (secret_keys or frozenset()) | {"secrets"}
         for detail in error.errors(include_url=False):
             wrong.add(str(detail["loc"][0]))
-            problems += explain(detail, stack, hidden)
+            problems += explain(detail, hidden)
     sections = _sections(given, wrong) if settings is None else dict(settings)
     problems += broken_rules(sections)
     if settings is None or problems:
-        raise SettingsError(stack, tuple(problems))
+        # Only here is the stack's name known.
+        raise SettingsError(
+            stack, tuple(replace(problem, fix=problem.fix.replace("STACK=…", f"STACK={stack}")) for problem in problems)
+        )
     return settings
 
 

@@ -37,13 +37,13 @@ _PLAIN = {
 _REFERENCES = re.compile(r" \([A-Z]+-\d[^()]*\)$")
 
 
-def explain(detail: ErrorDetails, stack: str, hidden: frozenset[str]) -> Iterator[Problem]:
+def explain(detail: ErrorDetails, hidden: frozenset[str]) -> Iterator[Problem]:
     """The problems behind one finding of pydantic. Values below a ``hidden`` top-level key are not shown."""
     location = tuple(part for part in detail["loc"] if part != "[key]")
     path = path_of(location)
     kind = detail["type"]
     if kind == "missing":
-        yield from _missing(location, stack)
+        yield from _missing(location)
     elif kind == "extra_forbidden":
         yield Problem(path, "unknown key", _nearest(location))
     else:
@@ -68,19 +68,20 @@ def _wrong_value(detail: ErrorDetails) -> tuple[str, str]:
     return _PLAIN[kind]
 
 
-def _missing(location: tuple[str | int, ...], stack: str) -> Iterator[Problem]:
+def _missing(location: tuple[str | int, ...]) -> Iterator[Problem]:
     """One problem per value that has to be given; a missing section counts as all its required values."""
     inner = _type_at(location)
     if isinstance(inner, type) and issubclass(inner, Section):
-        for field in inner.model_fields.values():
-            if field.is_required():
-                yield from _missing((*location, str(field.alias)), stack)
-        return
+        required = [str(field.alias) for field in inner.model_fields.values() if field.is_required()]
+        for alias in required:
+            yield from _missing((*location, alias))
+        if required:
+            return
     path = path_of(location)
     section = _section_at(location[:-1])
     description = next((f.description for f in section.model_fields.values() if f.alias == location[-1]), None)
     about = f" ({_REFERENCES.sub('', description.split('. ')[0].rstrip('.'))})" if description else ""
-    remedy = f"run `make configure STACK={stack}`" if path.startswith(CONFIGURED) else "add it to the stack file"
+    remedy = "run `make configure STACK=…`" if path.startswith(CONFIGURED) else "add it to the stack file"
     yield Problem(path, f"missing{about}", remedy)
 
 

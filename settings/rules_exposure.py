@@ -81,7 +81,7 @@ def edge_nodes_are_reachable(edge: Edge | None, cluster: Cluster) -> Iterator[Pr
                 yield Problem(
                     f"edge.ssh.hostKeys.{name}",
                     "missing: the host key of an edge node",
-                    "run `make configure`, which reads it and asks",
+                    "run `make configure STACK=…`, which reads it and asks",
                 )
     for section, names in (("ssh.hostKeys", edge.ssh.host_keys), ("reprovision", edge.reprovision)):
         for name in names:
@@ -129,7 +129,9 @@ def dns_and_edge_agree(dns: Dns | None, edge: Edge | None) -> Iterator[Problem]:
     if dns is None:
         return
     if edge is None:
-        yield Problem("dns", "no edge for the records to lead to", "add gx-backend-infra:edge, or remove dns")
+        yield Problem(
+            "dns", "no edge for the records to lead to", "add gx-backend-infra:edge, or remove gx-backend-infra:dns"
+        )
         return
     if dns.hostname != edge.hostname:
         yield Problem(

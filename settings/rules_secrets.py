@@ -1,5 +1,6 @@
 """Rules on images and secrets. No message holds a secret's value."""
 
+import re
 from collections.abc import Iterator
 
 from settings.model import Dns, Edge, Environment, Images, Redis, Secrets, Service, Worker
@@ -7,6 +8,8 @@ from settings.problems import Problem, shown
 from settings.types import has_digest
 
 SHORTEST_PASSWORD = 16
+# RFC 3986, unreserved: a password stands in connection URLs and configuration files as it is.
+_URL_SAFE = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 def every_workload_has_an_image(
@@ -16,7 +19,9 @@ def every_workload_has_an_image(
     names = (*workers, *services)
     for name in names:
         if name not in images.workloads:
-            yield Problem(f"images.workloads.{name}", "missing: the image of a workload", "run `make configure`")
+            yield Problem(
+                f"images.workloads.{name}", "missing: the image of a workload", "run `make configure STACK=…`"
+            )
     for name in images.workloads:
         if name not in names:
             yield Problem(f"images.workloads.{name}", "no worker or service of this stack", "remove it")
@@ -34,7 +39,7 @@ def images_are_pinned(images: Images, environment: Environment) -> Iterator[Prob
             yield Problem(
                 f"images.{name}",
                 "not pinned to a digest, which environment.requireImageDigests demands",
-                "append @sha256:…, as `docker buildx imagetools inspect` prints it, or run `make configure`",
+                "append @sha256:…, as `docker buildx imagetools inspect` prints it, or run `make configure STACK=…`",
                 shown(image),
             )
 
@@ -50,7 +55,9 @@ def redis_proxy_has_an_image(images: Images, redis: Redis) -> Iterator[Problem]:
 def dns_has_a_token(dns: Dns | None, secrets: Secrets) -> Iterator[Problem]:
     """Records need a Cloudflare token."""
     if dns is not None and secrets.cloudflare_api_token is None:
-        yield Problem("secrets.cloudflareApiToken", "missing: gx-backend-infra:dns needs it", "run `make configure`")
+        yield Problem(
+            "secrets.cloudflareApiToken", "missing: gx-backend-infra:dns needs it", "run `make configure STACK=…`"
+        )
 
 
 def edge_has_a_key(edge: Edge | None, secrets: Secrets) -> Iterator[Problem]:
@@ -59,7 +66,9 @@ def edge_has_a_key(edge: Edge | None, secrets: Secrets) -> Iterator[Problem]:
         return
     key = secrets.ssh_private_key
     if key is None:
-        yield Problem("secrets.sshPrivateKey", "missing: gx-backend-infra:edge needs it", "run `make configure`")
+        yield Problem(
+            "secrets.sshPrivateKey", "missing: gx-backend-infra:edge needs it", "run `make configure STACK=…`"
+        )
     elif "PRIVATE KEY-----" not in key.get_secret_value():
         yield Problem(
             "secrets.sshPrivateKey", "not a private key in PEM or OpenSSH form", "store the whole file, header included"
@@ -77,15 +86,13 @@ def passwords_are_strong(secrets: Secrets) -> Iterator[Problem]:
                 yield Problem(
                     path,
                     f"shorter than {SHORTEST_PASSWORD} characters",
-                    "remove it and run `make configure`, which generates one",
+                    "remove it and run `make configure STACK=…`, which generates one",
                 )
-            elif not all(
-                character.isascii() and character.isprintable() and character not in " '\"\\" for character in password
-            ):
+            elif not _URL_SAFE.fullmatch(password):
                 yield Problem(
                     path,
-                    "has a blank, quote, backslash or character beyond ASCII",
-                    "remove it and run `make configure`, which generates one",
+                    "has characters beyond letters, digits and -._~",
+                    "remove it and run `make configure STACK=…`, which generates one",
                 )
             if password in seen:
                 yield Problem(path, f"the same as {seen[password]}", "give each role its own password")

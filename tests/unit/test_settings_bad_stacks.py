@@ -1,0 +1,79 @@
+"""Mistakes in stack files: each is refused with exactly the lines that tell it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from settings.loader import SettingsError, load
+from settings.stackfile import merge
+from tests import stacks
+
+CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "bad_stacks" / "mainnet.yaml").read_text())
+
+
+def report(config: dict[str, object], secret_keys: frozenset[str] | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load(config, stack="mainnet", secret_keys=secret_keys)
+    return [str(problem) for problem in raised.value.problems]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_a_mistake_is_told_in_one_line(case: dict[str, Any]) -> None:
+    assert sorted(report(merge(stacks.complete("mainnet"), case["patch"]))) == sorted(case["expect"])
+
+
+def test_there_are_enough_bad_stacks_and_none_twice() -> None:
+    assert len({case["name"] for case in CASES}) == len(CASES) >= 40
+
+
+def test_the_report_names_the_file_counts_the_problems_and_gives_each_a_line() -> None:
+    patch = {"quota": {"pods": 30}, "dns": {"proxied": False}, "environment": {"logLevel": "LOUD"}}
+    with pytest.raises(SettingsError) as raised:
+        load(merge(stacks.complete("mainnet"), patch), stack="mainnet")
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "Pulumi.mainnet.yaml: 3 problems. Nothing was deployed."
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["environment.logLevel", "dns.proxied", "quota.pods"]
+
+
+def test_mistakes_of_form_do_not_hide_broken_rules_in_other_sections() -> None:
+    patch = {"environment": {"protectData": 1}, "redis": {"replicas": 2}}
+    assert [line.split(":")[0] for line in report(merge(stacks.complete("mainnet"), patch))] == [
+        "environment.protectData",
+        "redis.replicas",
+    ]
+
+
+def test_an_empty_stack_file_is_told_every_missing_value() -> None:
+    lines = report({})
+    assert all(": missing" in line for line in lines)
+    assert {line.split(":")[0].split(".")[0] for line in lines} == {
+        "environment", "cluster", "placement", "quota", "containerLimits", "postgres", "redis", "workers", "services",
+        "images", "secrets",
+    }  # fmt: skip
+
+
+def test_secrets_in_clear_are_refused() -> None:
+    assert report(stacks.complete("mainnet"), secret_keys=frozenset()) == [
+        "secrets: stands in the stack file in clear. Fix: remove it, treat its values as leaked, and run"
+        " `make configure STACK=mainnet` for new ones"
+    ]
+
+
+def test_no_report_shows_a_secret() -> None:
+    """Neither a malformed secret nor an encrypted value that stands where it does not belong."""
+    canary = "canary-4711"
+    config = merge(
+        stacks.complete("mainnet"),
+        {
+            "secrets": {"postgres": {"admin": canary, "owner": [canary]}, "redis": canary, canary[:6]: canary},
+            "dns": {"zoneId": canary},
+            "password": canary,
+        },
+    )
+    with pytest.raises(SettingsError) as raised:
+        load(config, stack="mainnet", secret_keys=frozenset({"secrets", "dns"}))
+    assert canary not in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None, "the traceback of the cause would show the values"
