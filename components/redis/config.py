@@ -107,8 +107,8 @@ def sentinel_acl(secrets: RedisSecrets) -> str:
         (
             "user default off",
             f"user {USERS.application} on {application} allchannels +ping +info +role +subscribe +psubscribe"
-            " +unsubscribe +punsubscribe +client|setname +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|replicas"
-            " +sentinel|sentinels",
+            " +unsubscribe +punsubscribe +client|setname +sentinel|get-master-addr-by-name +sentinel|masters"
+            " +sentinel|replicas +sentinel|sentinels",
             f"user {USERS.sentinel} on {sentinel} allchannels +@all",
             f"user {USERS.health} on nopass +ping +sentinel|get-master-addr-by-name",
             "",
