@@ -1,0 +1,297 @@
+"""What holds for everything that a stack registers, whatever the stack."""
+
+import re
+from typing import Any
+
+import pytest
+
+from settings.types import amount
+from tests import capture
+from tests.capture import RESOURCE_TYPES, Capture, Registered
+from tests.stacks import complete, settings
+
+# Every component of the program. A token names a class, never an instance; changing one replaces what is under it.
+COMPONENT_TYPES = {
+    "gx:app:ApplicationConfig",
+    "gx:app:Workload",
+    "gx:data:PostgresCluster",
+    "gx:data:RedisCluster",
+    "gx:dns:DnsFailover",
+    "gx:edge:EdgeNode",
+    "gx:platform:BackendNamespace",
+    "gx:platform:NetworkPolicies",
+}
+PROVIDER_OF = {"kubernetes": "kubernetes", "cloudflare": "cloudflare", "command": "command"}
+
+
+def containers(program: Capture) -> list[tuple[str, dict[str, Any]]]:
+    """Every container and init container, with its pod."""
+    found = [
+        (f"{owner}/{container['name']}", container)
+        for owner, template in program.pods().items()
+        for kind in ("containers", "initContainers")
+        for container in template["spec"].get(kind, [])
+    ]
+    assert found
+    return found
+
+
+def kubernetes(program: Capture) -> list[Registered]:
+    """Every Kubernetes object."""
+    found = [resource for resource in program.resources if resource.type.startswith("kubernetes:")]
+    assert found
+    return found
+
+
+def components(program: Capture) -> list[Registered]:
+    """Every component."""
+    found = [resource for resource in program.resources if not resource.custom]
+    assert found
+    return found
+
+
+def strings(value: object) -> list[str]:
+    """Every text in a property, keys included."""
+    if isinstance(value, dict):
+        return [text for key, each in value.items() for text in (str(key), *strings(each))]
+    if isinstance(value, list):
+        return [text for each in value for text in strings(each)]
+    return [value] if isinstance(value, str) else []
+
+
+def canaries() -> set[str]:
+    """Every secret of both complete stacks."""
+    found = {
+        text for stack in ("mainnet", "testnet") for text in strings(complete(stack)["secrets"]) if "canary" in text
+    }
+    assert len(found) > 8
+    return found
+
+
+def test_every_container_is_hardened(program: Capture) -> None:
+    for where, container in containers(program):
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False, where
+        assert context["readOnlyRootFilesystem"] is True, where
+        assert context["capabilities"] == {"drop": ["ALL"]}, where
+        assert not context.get("privileged"), where
+
+
+def test_every_pod_runs_as_a_user_of_its_own_that_is_not_root(program: Capture) -> None:
+    for where, template in program.pods().items():
+        context = template["spec"]["securityContext"]
+        assert context["runAsNonRoot"] is True, where
+        assert context["runAsUser"] > 0, where
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, where
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & template["spec"].keys(), where
+
+
+def test_no_pod_carries_a_token_of_the_api_server(program: Capture) -> None:
+    accounts = {account.kubernetes_name: account for account in program.of("ServiceAccount")}
+    for where, template in program.pods().items():
+        assert template["spec"]["automountServiceAccountToken"] is False, where
+        assert template["spec"]["serviceAccountName"] in accounts, where
+    assert all(account.inputs["automountServiceAccountToken"] is False for account in accounts.values())
+
+
+def test_every_pod_has_a_service_account_of_its_own(program: Capture) -> None:
+    used = [template["spec"]["serviceAccountName"] for template in program.pods().values()]
+    assert len(used) == len(set(used))
+    assert "default" not in used
+
+
+def test_every_container_states_requests_within_its_limits_and_the_limit_range(program: Capture) -> None:
+    (limit_range,) = program.of("LimitRange")
+    (rule,) = limit_range.inputs["spec"]["limits"]
+    for where, container in containers(program):
+        for kind in ("cpu", "memory"):
+            request = amount(container["resources"]["requests"][kind])
+            limit = amount(container["resources"]["limits"][kind])
+            assert amount(rule["min"][kind]) <= request <= limit <= amount(rule["max"][kind]), (where, kind)
+
+
+def test_everything_fits_the_quota_with_room_for_one_more_pod_of_the_largest_workload(program: Capture) -> None:
+    """Without that room a roll-out waits for ever (X-03, X-07)."""
+    (quota,) = program.of("ResourceQuota")
+    hard = quota.inputs["spec"]["hard"]
+    for key in ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory"):
+        section, kind = key.split(".")
+        sizes = [
+            (
+                owner.inputs["spec"]["replicas"],
+                sum(
+                    amount(container["resources"][section][kind])
+                    for container in owner.inputs["spec"]["template"]["spec"]["containers"]
+                ),
+                owner.type,
+            )
+            for owner in program.of("Deployment", "StatefulSet")
+        ]
+        surge = max(size for _, size, kind_of in sizes if kind_of.endswith("Deployment"))
+        assert sum(count * size for count, size, _ in sizes) + surge <= amount(hard[key]), key
+
+
+def test_every_long_running_container_has_a_readiness_and_a_liveness_probe(program: Capture) -> None:
+    for where, template in program.pods().items():
+        for container in template["spec"]["containers"]:
+            assert {"readinessProbe", "livenessProbe"} <= container.keys(), (where, container["name"])
+
+
+def test_every_pod_is_below_fabric_in_priority(program: Capture) -> None:
+    (priority,) = program.of("PriorityClass")
+    assert priority.inputs["value"] < 0
+    assert priority.inputs["preemptionPolicy"] == "Never"
+    for where, template in program.pods().items():
+        assert template["spec"]["priorityClassName"] == priority.kubernetes_name, where
+
+
+def test_every_selector_picks_the_pods_of_its_own_owner_alone(program: Capture) -> None:
+    owners = program.of("Deployment", "StatefulSet")
+    apps = [owner.inputs["spec"]["template"]["metadata"]["labels"]["app"] for owner in owners]
+    assert len(apps) == len(set(apps))
+    for owner, app in zip(owners, apps, strict=True):
+        assert owner.inputs["spec"]["selector"]["matchLabels"] == {"app": app}
+    for guarded in program.of("Service"):
+        assert guarded.inputs["spec"]["selector"]["app"] in apps, guarded.name
+
+
+def test_every_service_targets_a_declared_port_of_its_pods(program: Capture) -> None:
+    declared: dict[str, set[int]] = {}
+    for template in program.pods().values():
+        ports = {port["containerPort"] for each in template["spec"]["containers"] for port in each.get("ports", [])}
+        declared[template["metadata"]["labels"]["app"]] = ports
+    for service in program.of("Service"):
+        for port in service.inputs["spec"]["ports"]:
+            assert port["targetPort"] in declared[service.inputs["spec"]["selector"]["app"]], service.name
+
+
+def test_every_referenced_secret_config_map_and_key_exists(program: Capture) -> None:
+    keys = {
+        (kind, each.kubernetes_name): {**each.inputs.get("data", {}), **each.inputs.get("stringData", {})}.keys()
+        for kind in ("Secret", "ConfigMap")
+        for each in program.of(kind)
+    }
+    references = 0
+    for where, container in containers(program):
+        for source in container.get("envFrom", []):
+            assert ("ConfigMap", source["configMapRef"]["name"]) in keys, where
+            references += 1
+        for variable in container.get("env", []):
+            reference = variable.get("valueFrom", {}).get("secretKeyRef")
+            if reference:
+                assert reference["key"] in keys["Secret", reference["name"]], where
+                references += 1
+    for where, template in program.pods().items():
+        for volume in template["spec"].get("volumes", []):
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in keys, where
+            if "secret" in volume:
+                assert ("Secret", volume["secret"]["secretName"]) in keys, where
+    assert references
+
+
+def test_every_object_is_in_the_stacks_own_namespace(program: Capture) -> None:
+    (namespace,) = program.of("Namespace")
+    whole_cluster = {"Namespace", "PriorityClass"}
+    for resource in kubernetes(program):
+        expected = None if resource.type.rsplit(":", 1)[-1] in whole_cluster else namespace.kubernetes_name
+        assert resource.namespace == expected, resource.name
+
+
+def test_every_object_states_its_name(program: Capture) -> None:
+    """Names are the documented ones, so that a running system can be adopted; none is made up by the engine."""
+    for resource in kubernetes(program):
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", resource.kubernetes_name), resource.name
+
+
+def test_no_resource_uses_a_default_provider(program: Capture) -> None:
+    providers = {resource.urn for resource in program.resources if resource.type.startswith("pulumi:providers:")}
+    assert providers
+    for resource in program.resources:
+        if resource.custom and resource.urn not in providers:
+            package = resource.type.split(":", 1)[0]
+            assert f"pulumi:providers:{package}::" in resource.provider, f"{resource.name}: {resource.provider!r}"
+
+
+def test_every_resource_is_a_child_of_a_component_and_carries_its_name(program: Capture) -> None:
+    by_urn = {component.urn: component for component in components(program)}
+    for resource in program.resources:
+        if resource.custom and not resource.type.startswith("pulumi:providers:"):
+            parent = by_urn[resource.parent]
+            assert resource.name.startswith(f"{parent.name}-"), resource.name
+
+
+def test_every_component_has_a_known_type_and_registers_its_outputs(program: Capture) -> None:
+    for component in components(program):
+        assert component.type in COMPONENT_TYPES, component.type
+        assert component.urn in program.outputs, component.name
+        assert all(value is not None or key for key, value in program.outputs[component.urn].items())
+
+
+def test_every_type_and_component_is_used_by_a_stack(mainnet: Capture, testnet: Capture) -> None:
+    used = {resource.type for each in (mainnet, testnet) for resource in each.resources}
+    assert COMPONENT_TYPES - used == set()
+    assert RESOURCE_TYPES - used == set()
+
+
+def test_no_secret_is_outside_secrets_and_what_is_marked_secret(program: Capture) -> None:
+    for resource in program.resources:
+        if not resource.custom:
+            continue
+        for canary in canaries():
+            for path, text in leaves(resource.inputs):
+                if canary in text:
+                    assert any(path.startswith(secret) for secret in resource.secrets), (resource.name, path)
+                    assert resource.type.rsplit(":", 1)[-1] not in {"ConfigMap", "Deployment", "StatefulSet"}
+    assert not any(canary in text for canary in canaries() for text in strings(program.exports))
+
+
+def leaves(value: object, path: str = "") -> list[tuple[str, str]]:
+    """Every text in a property with its path, written as ``Registered.secrets`` has it."""
+    if isinstance(value, dict):
+        return [leaf for key, each in value.items() for leaf in leaves(each, f"{path}.{key}" if path else str(key))]
+    if isinstance(value, list):
+        return [leaf for index, each in enumerate(value) for leaf in leaves(each, f"{path}[{index}]")]
+    return [(path, value)] if isinstance(value, str) else []
+
+
+def test_every_secret_reaches_the_cluster(program: Capture) -> None:
+    """The check above would be empty if no secret were used at all."""
+    assert any(secret.secrets for secret in program.of("Secret"))
+
+
+def test_workloads_come_after_the_databases_and_the_databases_after_the_quota(program: Capture) -> None:
+    quota = program.of("ResourceQuota")[0].urn
+    databases = {owner.urn for owner in program.of("StatefulSet")}
+    workloads = [each for each in program.of("Deployment") if each.kubernetes_name != "redis-proxy"]
+    assert len(databases) == 2
+    for database in program.of("StatefulSet"):
+        assert quota in before(program, database), database.name
+    for workload in workloads:
+        assert databases <= before(program, workload), workload.name
+
+
+def test_services_come_after_the_workers_and_the_gateway_after_the_services(program: Capture) -> None:
+    stack = settings("mainnet")
+    deployments = {each.kubernetes_name: each for each in program.of("Deployment")}
+    workers = {deployments[name].urn for name in stack.workers}
+    services = {deployments[name].urn for name in stack.services if name != "api-gateway"}
+    for name in stack.services:
+        assert workers <= before(program, deployments[name]), name
+    assert services <= before(program, deployments["api-gateway"])
+
+
+def before(program: Capture, resource: Registered) -> frozenset[str]:
+    """Everything that is finished before this resource starts."""
+    return program.after(resource.urn)
+
+
+@pytest.mark.parametrize("stack", ["mainnet", "testnet"])
+def test_a_second_run_registers_the_same(stack: str) -> None:
+    """Anything random or dependent on time would show as a change in every preview."""
+    first, second = (
+        {resource.urn: (resource.inputs, resource.dependencies) for resource in capture.stack(stack).resources}
+        for _ in range(2)
+    )
+    assert first.keys() == second.keys()
+    assert all(first[urn][0] == second[urn][0] for urn in first)
