@@ -1,8 +1,8 @@
 """The GX Protocol backend of one environment: one program, one stack per environment.
 
 Everything that differs between environments stands in ``Pulumi.<stack>.yaml``. This file is the table of contents: it
-declares no resource itself, and its order is the order of the roll-out. DNS depends on nothing else, so a failover never
-waits for a node, a database or the Kubernetes API.
+declares no resource itself, and its order is the order of the roll-out. DNS depends on nothing else, so a failover
+never waits for a node, a database or the Kubernetes API.
 """
 
 import pulumi
@@ -10,26 +10,35 @@ from pulumi import ResourceOptions
 
 from components.namespace import BackendNamespace, BackendNamespaceArgs
 from components.network_policies import NetworkPolicies, NetworkPoliciesArgs
-from components.providers import kubernetes_provider
+from components.postgres import PostgresCluster, PostgresClusterArgs
+from components.providers import kubernetes_provider, secret
+from components.redis import RedisCluster, RedisClusterArgs
+from components.workload import Workload, WorkloadArgs
 from components.workload_config import ApplicationConfig, ApplicationConfigArgs
 from settings.loader import SettingsError, from_pulumi
+from settings.model import Service, Worker
 
 try:
     settings = from_pulumi()
 except SettingsError as error:
     raise pulumi.RunError(str(error)) from None
 
-env = settings.environment
+env, images, secrets = settings.environment, settings.images, settings.secrets
 kubernetes = kubernetes_provider(settings.cluster)
-in_cluster = ResourceOptions(providers=[kubernetes])
+
+
+def in_cluster(*after: pulumi.Resource) -> ResourceOptions:
+    """Options of a component in the cluster that starts after others."""
+    return ResourceOptions(providers=[kubernetes], depends_on=list(after))
+
 
 backend = BackendNamespace(
     "backend",
     BackendNamespaceArgs(environment=env, quota=settings.quota, container_limits=settings.container_limits),
-    in_cluster,
+    in_cluster(),
 )
 
-NetworkPolicies(
+policies = NetworkPolicies(
     "network",
     NetworkPoliciesArgs(
         namespace=backend.namespace,
@@ -40,13 +49,117 @@ NetworkPolicies(
         redis_replicated=settings.redis.replicas > 1,
         fabric=settings.fabric,
     ),
-    in_cluster,
+    in_cluster(),
+)
+
+postgres = PostgresCluster(
+    "postgres",
+    PostgresClusterArgs(
+        namespace=backend.namespace,
+        priority_class=backend.priority_class,
+        settings=settings.postgres,
+        placement=settings.placement.databases,
+        image=images.postgres,
+        secrets=secrets.postgres,
+        storage_class=settings.cluster.storage_class,
+        protect=env.protect_data,
+    ),
+    in_cluster(policies),
+)
+
+redis = RedisCluster(
+    "redis",
+    RedisClusterArgs(
+        namespace=backend.namespace,
+        priority_class=backend.priority_class,
+        settings=settings.redis,
+        placement=settings.placement.databases,
+        image=images.redis,
+        proxy_image=images.haproxy,
+        secrets=secrets.redis,
+        storage_class=settings.cluster.storage_class,
+        protect=env.protect_data,
+    ),
+    in_cluster(policies),
 )
 
 config = ApplicationConfig(
     "config",
     ApplicationConfigArgs(namespace=backend.namespace, log_level=env.log_level, fabric=settings.fabric),
-    in_cluster,
+    in_cluster(),
 )
+
+
+def workload(
+    app: str,
+    sized: Worker | Service,
+    after: list[pulumi.Resource],
+    *,
+    port: int | None = None,
+    node_port: int | None = None,
+) -> Workload:
+    """A worker or a service of the stack file."""
+    return Workload(
+        app,
+        WorkloadArgs(
+            app=app,
+            namespace=backend.namespace,
+            priority_class=backend.priority_class,
+            image=images.workloads[app],
+            replicas=sized.replicas,
+            requests=sized.requests,
+            limits=sized.limits,
+            placement=settings.placement.workloads,
+            database=postgres.application_url,
+            cache=redis.application_url,
+            config=config.sources(fabric_access=sized.fabric_access),
+            fabric_access=sized.fabric_access,
+            port=port,
+            node_port=node_port,
+        ),
+        in_cluster(*after),
+    )
+
+
+databases = [*postgres.ready, *redis.ready]
+workers = [workload(name, worker, databases) for name, worker in settings.workers.items()]
+services = [
+    workload(name, service, [*databases, *workers], port=service.port, node_port=service.node_port)
+    for name, service in settings.services.items()
+]
+
+# The imports stand here because a stack without DNS or edge should not pay for them.
+records: list[pulumi.Resource] = []
+if settings.dns is not None:
+    from components.dns_failover import DnsFailover, DnsFailoverArgs, cloudflare_provider
+
+    dns = DnsFailover(
+        "dns",
+        DnsFailoverArgs(dns=settings.dns, nodes=settings.cluster.nodes, stack=pulumi.get_stack()),
+        ResourceOptions(providers=[cloudflare_provider(settings.dns, secret(secrets.cloudflare_api_token))]),
+    )
+    records.append(dns)
+    pulumi.export("origins", dns.origins)
+
+if settings.edge is not None:
+    from components.edge import EdgeNode, EdgeNodeArgs
+    from components.providers import ssh_provider
+
+    ssh = ssh_provider()
+    for node in settings.edge.nodes:
+        # After the records: a certificate is validated under the name.
+        EdgeNode(
+            node,
+            EdgeNodeArgs(
+                node=node,
+                settings=settings.edge,
+                nodes=settings.cluster.nodes,
+                services=settings.services,
+                stack=pulumi.get_stack(),
+                private_key=secret(secrets.ssh_private_key),
+            ),
+            ResourceOptions(providers=[ssh], depends_on=records),
+        )
+    pulumi.export("url", f"https://{settings.edge.hostname}")
 
 pulumi.export("namespace", backend.namespace)

@@ -1,7 +1,9 @@
 """Explicit providers, one per API. No resource of the program uses a default provider."""
 
+import pulumi
 import pulumi_command as command
 import pulumi_kubernetes as k8s
+from pydantic import SecretStr
 
 from settings.model import Cluster
 
@@ -29,3 +31,8 @@ def kubernetes_provider(cluster: Cluster) -> k8s.Provider:
 def ssh_provider() -> command.Provider:
     """Provider of the commands that run on the edge nodes over SSH."""
     return command.Provider("ssh")
+
+
+def secret(value: SecretStr | None) -> pulumi.Output[str]:
+    """A secret of the stack file as an encrypted output. The settings' rules see to what must be there."""
+    return pulumi.Output.secret(value.get_secret_value() if value else "")

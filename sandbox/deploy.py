@@ -39,7 +39,7 @@ def tour(names: Sequence[str]) -> None:
         say(f"  sandbox/bin/pulumi preview --stack {name}")
     if "mainnet" in names:
         say(
-            "  sandbox/bin/curl https://api.gxcoin.money/identity/users    through the Cloudflare double, Nginx, a NodePort"
+            "  sandbox/bin/curl https://api.gxcoin.money/identity/users    through the edge to a pod"
         )
         say("  sandbox/bin/curl -s http://10.60.0.20:8787/__sandbox/records    the Cloudflare double's records")
         say("  edit dns / origins in Pulumi.mainnet.yaml, then: sandbox/bin/pulumi up --stack mainnet    a failover")

@@ -1,4 +1,4 @@
-"""The sandbox as a fixture: started when a test needs it, and stopped afterwards only when it was not running before."""
+"""The sandbox as a fixture: started when a test needs it, stopped afterwards only if it was not running before."""
 
 import subprocess
 import sys

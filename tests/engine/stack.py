@@ -25,7 +25,7 @@ class Ran:
     output: str
 
     def ok(self) -> "Ran":
-        """This result; an assertion with the whole output when the command failed."""
+        """The result itself; an assertion with the whole output when the command failed."""
         assert self.code == 0, self.output
         return self
 
@@ -79,7 +79,7 @@ class Stack:
         return render(self.name).read_text()
 
     def edited(self, old: str, new: str) -> "Stack":
-        """This stack with one piece of its stack file changed; the piece must occur exactly once."""
+        """The stack with one piece of its stack file changed; the piece must occur exactly once."""
         text = self.config_text()
         assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in the stack file"
         directory = Path(tempfile.mkdtemp(prefix="stack-", dir=LAYOUT.runtime))

@@ -1,4 +1,4 @@
-"""No password, token or key stands in clear anywhere: every secret of the stack is a canary, searched for everywhere."""
+"""No password, token or key stands in clear: every secret of the stack is a canary, searched for everywhere."""
 
 import json
 import threading

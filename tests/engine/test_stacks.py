@@ -1,4 +1,4 @@
-"""The main job on its real input: both stacks up on real nodes, ordinary diffs, drift, roll-outs, destroy and return."""
+"""The main job on its real input: both stacks up on real nodes, ordinary diffs, drift, roll-outs, protection."""
 
 import json
 from collections import Counter
