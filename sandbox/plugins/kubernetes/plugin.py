@@ -2,7 +2,7 @@
 
 Configure, Check and Diff make no request, so that a run that changes no Kubernetes object does not need the API server.
 Semantics follow the real plugin's source, https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go
-and ``.../await/await.go``; where they differ, ``docs/sandbox-plugins.md`` says so.
+and ``.../await/await.go``; where they differ, ``sandbox/plugins/README.md`` says so.
 """
 
 from __future__ import annotations
