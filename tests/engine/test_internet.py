@@ -23,6 +23,7 @@ from sandbox.edge import service as edge
 from sandbox.layout import Layout, NodeSpec
 
 HOST = "api.gxcoin.money"
+ROOT = Path(__file__).resolve().parents[2]
 KUL, PHX = where.NODES[:2]
 SITE = (Path(__file__).parent / "files/site.conf").read_text()
 MOUNTS = Path(hardware.__file__).parent / "node-mounts.sh"
@@ -103,7 +104,7 @@ def boot(layout: Layout, node: NodeSpec) -> None:
     netns.start(layout, node.name)
     disk = layout.data(node.name)
     hardware.write(disk / "hardware", cpus=2, memory_gib=1)
-    netns.run_in(layout, node.name, ["sh", str(MOUNTS), str(disk), node.name, str(layout.root)])
+    netns.run_in(layout, node.name, ["sh", str(MOUNTS), str(disk), node.name, str(layout.root), str(ROOT)])
     resolver = f"nameserver {where.CLOUDFLARE_ADDRESS}\n"
     netns.host_path(layout, node.name, "/etc/resolv.conf").write_text(resolver)
 
