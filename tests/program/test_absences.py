@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from settings.stackfile import ROOT
+from tests import capture
 from tests.capture import RESOURCE_TYPES, Capture
 from tests.stacks import settings
 
@@ -51,7 +52,6 @@ def test_one_replica_never_has_a_disruption_budget(program: Capture) -> None:
         budget.inputs["spec"]["selector"]["matchLabels"]["app"]: budget.inputs["spec"]["minAvailable"]
         for budget in program.resources
         if budget.type.endswith(":PodDisruptionBudget")
-        for budget in [budget]
     }
     assert {app for app, count in replicas.items() if count >= 2} == guarded.keys()
     assert all(available < replicas[app] for app, available in guarded.items())
@@ -75,10 +75,12 @@ def test_testnet_does_not_pay_for_the_cloudflare_and_command_libraries() -> None
     assert not {"pulumi_cloudflare", "pulumi_command"} & set(modules.split())
 
 
-def test_mainnet_protects_its_data_and_testnet_can_be_removed(mainnet: Capture, testnet: Capture) -> None:
-    protected = {each.type.rsplit(":", 1)[-1] for each in mainnet.resources if each.protect}
-    assert {"Namespace", "StatefulSet"} <= protected
-    assert not [each.name for each in testnet.resources if each.protect]
+def test_data_is_protected_exactly_where_the_stack_file_says_so() -> None:
+    for wanted in (True, False):
+        program = capture.stack("testnet", {"environment": {"protectData": wanted}})
+        for resource in program.of("Namespace", "StatefulSet"):
+            assert resource.protect is wanted, resource.name
+            assert resource.retain_on_delete is wanted, resource.name
 
 
 def test_dns_waits_for_no_node_and_no_object_in_the_cluster(mainnet: Capture) -> None:

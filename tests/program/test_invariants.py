@@ -8,20 +8,10 @@ import pytest
 from settings.types import amount
 from tests import capture
 from tests.capture import RESOURCE_TYPES, Capture, Registered
+from tests.program.test_components import COMPONENTS, token
 from tests.stacks import complete, settings
 
-# Every component of the program. A token names a class, never an instance; changing one replaces what is under it.
-COMPONENT_TYPES = {
-    "gx:app:ApplicationConfig",
-    "gx:app:Workload",
-    "gx:data:PostgresCluster",
-    "gx:data:RedisCluster",
-    "gx:dns:DnsFailover",
-    "gx:edge:EdgeNode",
-    "gx:platform:BackendNamespace",
-    "gx:platform:NetworkPolicies",
-}
-PROVIDER_OF = {"kubernetes": "kubernetes", "cloudflare": "cloudflare", "command": "command"}
+COMPONENT_TYPES = {token(component) for component in COMPONENTS}
 
 
 def containers(program: Capture) -> list[tuple[str, dict[str, Any]]]:
@@ -165,6 +155,39 @@ def test_every_service_targets_a_declared_port_of_its_pods(program: Capture) -> 
             assert port["targetPort"] in declared[service.inputs["spec"]["selector"]["app"]], service.name
 
 
+def test_every_service_has_a_policy_that_lets_somebody_through_and_no_policy_opens_an_unused_port(
+    program: Capture,
+) -> None:
+    (namespace,) = program.of("Namespace")
+    pods = {name: template["metadata"]["labels"] for name, template in program.pods().items()}
+    listening = {
+        name: {port["containerPort"] for each in template["spec"]["containers"] for port in each.get("ports", [])}
+        for name, template in program.pods().items()
+    }
+    opened: dict[str, set[int]] = {name: set() for name in pods}
+    for policy in program.of("NetworkPolicy"):
+        if policy.namespace != namespace.kubernetes_name:
+            continue
+        about = {name for name, labels in pods.items() if selects(policy.inputs["spec"]["podSelector"], labels)}
+        assert about, f"{policy.name} is about no pod"
+        for rule in policy.inputs["spec"].get("ingress", []):
+            for port in rule["ports"]:
+                assert any(port["port"] in listening[name] for name in about), f"{policy.name} opens {port}"
+                for name in about:
+                    opened[name].add(port["port"])
+    for service in program.of("Service"):
+        app = service.inputs["spec"]["selector"]["app"]
+        (name,) = [name for name, labels in pods.items() if labels["app"] == app]
+        assert {port["targetPort"] for port in service.inputs["spec"]["ports"]} <= opened[name], service.name
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a LabelSelector picks a pod with these labels."""
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        labels.get(each["key"]) in each["values"] for each in selector.get("matchExpressions", [])
+    )
+
+
 def test_every_referenced_secret_config_map_and_key_exists(program: Capture) -> None:
     keys = {
         (kind, each.kubernetes_name): {**each.inputs.get("data", {}), **each.inputs.get("stringData", {})}.keys()
@@ -204,6 +227,12 @@ def test_every_object_states_its_name(program: Capture) -> None:
         assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", resource.kubernetes_name), resource.name
 
 
+def test_no_two_objects_are_one_in_the_cluster(program: Capture) -> None:
+    """The engine tells them apart by their logical names; the API server would let them overwrite each other."""
+    objects = [(resource.type, resource.namespace, resource.kubernetes_name) for resource in kubernetes(program)]
+    assert len(objects) == len(set(objects))
+
+
 def test_no_resource_uses_a_default_provider(program: Capture) -> None:
     providers = {resource.urn for resource in program.resources if resource.type.startswith("pulumi:providers:")}
     assert providers
@@ -225,7 +254,6 @@ def test_every_component_has_a_known_type_and_registers_its_outputs(program: Cap
     for component in components(program):
         assert component.type in COMPONENT_TYPES, component.type
         assert component.urn in program.outputs, component.name
-        assert all(value is not None or key for key, value in program.outputs[component.urn].items())
 
 
 def test_every_type_and_component_is_used_by_a_stack(mainnet: Capture, testnet: Capture) -> None:
@@ -271,14 +299,12 @@ def test_workloads_come_after_the_databases_and_the_databases_after_the_quota(pr
         assert databases <= before(program, workload), workload.name
 
 
-def test_services_come_after_the_workers_and_the_gateway_after_the_services(program: Capture) -> None:
+def test_services_come_after_the_workers(program: Capture) -> None:
     stack = settings("mainnet")
     deployments = {each.kubernetes_name: each for each in program.of("Deployment")}
     workers = {deployments[name].urn for name in stack.workers}
-    services = {deployments[name].urn for name in stack.services if name != "api-gateway"}
     for name in stack.services:
         assert workers <= before(program, deployments[name]), name
-    assert services <= before(program, deployments["api-gateway"])
 
 
 def before(program: Capture, resource: Registered) -> frozenset[str]:
