@@ -19,8 +19,8 @@ for path in /usr /opt /srv /var/lib /var/spool /var/cache; do
 	mount -t overlay overlay -o "lowerdir=$path,upperdir=$disk$path/upper,workdir=$disk$path/work" "$path"
 done
 
-mkdir -p -m 0755 /run/sshd /run/lock
-mkdir -p -m 0700 /root/.ssh
+mkdir -p /run/sshd /run/lock
+install -d -m 0700 /root/.ssh
 install -m 0600 "$operator_key" /root/.ssh/authorized_keys
 
 if [ ! -e "$first_boot" ]; then
