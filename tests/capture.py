@@ -209,14 +209,13 @@ def run(
     *,
     stack: str = "test",
     config: Mapping[str, str] | None = None,
-    preview: bool = False,
 ) -> Capture:
     """Run a program to its end, with its own event loop and settings, and return what it registered.
 
     Raises what the program raises, and ``AssertionError`` for a provider function, a resource type not in
     ``RESOURCE_TYPES``, and a resource registered twice.
     """
-    return contextvars.copy_context().run(_run, program, stack, dict(config or {}), preview)
+    return contextvars.copy_context().run(_run, program, stack, dict(config or {}))
 
 
 def stack(name: str, patch: Mapping[str, object] | None = None) -> Capture:
@@ -228,7 +227,7 @@ def stack(name: str, patch: Mapping[str, object] | None = None) -> Capture:
     )
 
 
-def _run(program: Callable[[], object], name: str, config: dict[str, str], preview: bool) -> Capture:
+def _run(program: Callable[[], object], name: str, config: dict[str, str]) -> Capture:
     recorder = _Recorder()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -245,7 +244,7 @@ def _run(program: Callable[[], object], name: str, config: dict[str, str], previ
                 engine=mocks.MockEngine(None),
                 project=PROJECT,
                 stack=name,
-                dry_run=preview,
+                dry_run=False,
             )
         )
         set_all_config(config, SECRET_KEYS)
