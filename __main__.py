@@ -143,7 +143,7 @@ if settings.dns is not None:
 
 if settings.edge is not None:
     from components.edge import EdgeNode, EdgeNodeArgs
-    from components.providers import ssh_provider
+    from components.edge.provider import ssh_provider
 
     ssh = ssh_provider()
     for node in settings.edge.nodes:

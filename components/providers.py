@@ -1,7 +1,6 @@
-"""Explicit providers, one per API. No resource of the program uses a default provider."""
+"""Explicit provider of the cluster, and secrets as outputs. No resource of the program uses a default provider."""
 
 import pulumi
-import pulumi_command as command
 import pulumi_kubernetes as k8s
 from pydantic import SecretStr
 
@@ -26,11 +25,6 @@ def kubernetes_provider(cluster: Cluster) -> k8s.Provider:
         enable_secret_mutable=True,
         kube_client_settings={"qps": 200, "burst": 400},
     )
-
-
-def ssh_provider() -> command.Provider:
-    """Provider of the commands that run on the edge nodes over SSH."""
-    return command.Provider("ssh")
 
 
 def secret(value: SecretStr | None) -> pulumi.Output[str]:
