@@ -95,7 +95,7 @@ class CloudflareProvider(Provider):
         state, before, after = plain(olds), plain(old_inputs), plain(news)
         found: dict[str, ChangeKind] = {}
         for name in resource.inputs:
-            if name in ignore:
+            if name in ignore or (name not in after and name in resource.kept_when_unset):
                 continue
             kind = _change(name, state, before, after)
             if kind:

@@ -6,6 +6,7 @@ https://github.com/cloudflare/terraform-provider-cloudflare/tree/main/internal/s
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ class Resource:
     inputs: tuple[str, ...]
     required: tuple[str, ...]
     replace_on: tuple[str, ...]
+    kept_when_unset: frozenset[str] = frozenset()
+    """Inputs whose recorded value stays when the program stops giving one ("optional and computed")."""
 
 
 DNS_RECORD = Resource(
@@ -33,6 +36,7 @@ DNS_RECORD = Resource(
     ),
     required=("zoneId", "name", "type", "ttl"),
     replace_on=("zoneId", "type"),
+    kept_when_unset=frozenset({"settings", "tags", "data", "priority"}),
 )
 ZONE_SETTING = Resource(
     type_token="cloudflare:index/zoneSetting:ZoneSetting",  # noqa: S106 - a type, not a credential
@@ -60,9 +64,11 @@ def to_api(inputs: Properties) -> Json:
 
 
 def from_api(result: Json, zone: str) -> Properties:
-    """An API result as outputs: names in camel case, nothing that is null."""
+    """An API result as outputs: names in camel case, nothing that is null; ``meta`` as the JSON text the SDK takes."""
     outputs: Properties = _rename({key: value for key, value in result.items() if value is not None}, _camel)
     outputs.pop("id", None)
+    if "meta" in outputs:
+        outputs["meta"] = json.dumps(outputs["meta"])
     return {**outputs, "zoneId": zone}
 
 
