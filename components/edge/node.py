@@ -66,7 +66,7 @@ class EdgeNode(Component):
 
         packages = self._run("packages", Step(title="Packages of the edge", script="packages.sh", files={}))
         nginx = self._run("nginx", nginx_step(args.node, edge, args.nodes, args.services, stack), after=packages)
-        self._run("certificate", _certificate_step(edge, stack), after=nginx)
+        self._run("certificate", certificate_step(edge, stack), after=nginx)
         self._run("monitor", monitor_step(args.node, edge, args.nodes, stack), after=packages)
         self.address = pulumi.Output.from_input(address)
         self.register_outputs({"address": self.address})
@@ -85,7 +85,8 @@ class EdgeNode(Component):
         )
 
 
-def _certificate_step(edge: Edge, stack: str) -> Step:
+def certificate_step(edge: Edge, stack: str) -> Step:
+    """The step that obtains the certificate and sees to its renewal."""
     return Step(
         title=f"Certificate of {edge.hostname}",
         script="certificate.sh",

@@ -15,7 +15,7 @@ source "$wanted/settings.env"
 state=/var/lib/gx-edge
 releases=$state/releases
 oldest_nginx=1.19.4 # ssl_reject_handshake
-loaders=(nginx.conf conf.d/gx-host.conf "conf.d/$SITE.conf")
+loaders=(nginx.conf conf.d/00-gx-host.conf "conf.d/$SITE.conf")
 certificate=/etc/letsencrypt/live/$HOST_NAME/fullchain.pem
 
 fail() {
@@ -31,7 +31,7 @@ at_least() {
 target_of() {
     case $1 in
     nginx.conf) echo gx/host/nginx.conf ;;
-    conf.d/gx-host.conf) echo ../gx/host/http.conf ;;
+    conf.d/00-gx-host.conf) echo ../gx/host/http.conf ;;
     *) echo "../gx/$STACK/site.conf" ;;
     esac
 }

@@ -1,0 +1,174 @@
+"""Two hosts with sshd, nothing else on them yet, behind the Cloudflare double and in front of Pebble; all in private
+namespaces of their own, beside whatever sandbox runs.
+"""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.edge.monitor import monitor_step
+from components.edge.nginx import nginx_step
+from components.edge.node import certificate_step
+from components.edge.steps import Step
+from sandbox import layout as where
+from sandbox import netns, processes
+from sandbox.acme import service as acme
+from sandbox.cloudflare import authority
+from sandbox.cloudflare import service as cloudflare
+from sandbox.cluster import hardware
+from sandbox.edge import service as edge
+from sandbox.layout import Layout
+from settings import stackfile
+from settings.loader import load
+from settings.model import Edge, Settings
+from tests import stacks
+
+HOSTS = tuple(where.node(name) for name in ("srv1089618", "srv1089624"))
+FIRST, SECOND = (host.name for host in HOSTS)
+STACK = "mainnet"
+CA_BUNDLE = "/etc/ssl/gx-acme.pem"
+_CHECKOUT = Path(where.__file__).parents[1]
+_MOUNTS = _CHECKOUT / "sandbox/cluster/node-mounts.sh"
+# Stands for a service behind its NodePort: it answers what it was asked, and is ready unless told otherwise.
+_BACKEND = """
+import json, os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Service(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        down = self.path == "/readyz" and os.path.exists("/run/not-ready")
+        body = json.dumps({"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}}).encode()
+        self.send_response(503 if down else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Frame-Options", "DENY")
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+ThreadingHTTPServer(("127.0.0.1", 30001), Service).serve_forever()
+"""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What curl got: the final status, the headers in lower case, the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The hosts, and what one does with them."""
+
+    layout: Layout
+    settings: Settings
+
+    @property
+    def edge(self) -> Edge:
+        """The edge section of the stack that is provisioned."""
+        assert self.settings.edge is not None
+        return self.settings.edge
+
+    def run(self, host: str, *argv: str) -> str:
+        """Run a program inside a host, as if at its console."""
+        return netns.run_in(self.layout, host, list(argv))
+
+    def provision(self, host: str, step: Step, reprovision: int = 0) -> subprocess.CompletedProcess[str]:
+        """Send a step over SSH, as the command plugin does."""
+        argv = ["ssh", "-q", "-i", str(edge.operator_key(self.layout)), "-o", "BatchMode=yes"]
+        argv += ["-o", f"UserKnownHostsFile={edge.operator_key(self.layout).parent / 'known_hosts'}"]
+        argv += ["-o", "StrictHostKeyChecking=yes", f"root@{where.node(host).public_address}", "bash -s"]
+        prefix = where.nsenter_argv(self.layout.netns(where.INTERNET))
+        return subprocess.run(
+            [*prefix, *argv], input=step.stdin(reprovision), capture_output=True, text=True, timeout=240, check=False
+        )
+
+    def nginx(self, host: str, edge_settings: Edge | None = None) -> Step:
+        """The Nginx step of a host."""
+        chosen = edge_settings or self.edge
+        return nginx_step(host, chosen, self.settings.cluster.nodes, self.settings.services, STACK)
+
+    def certificate(self) -> Step:
+        """The certificate step."""
+        return certificate_step(self.edge, STACK)
+
+    def monitor(self, host: str) -> Step:
+        """The monitor step of a host."""
+        return monitor_step(host, self.edge, self.settings.cluster.nodes, STACK)
+
+    def get(self, url: str, *options: str, host: str = FIRST, source: str | None = None) -> Reply:
+        """Ask a host directly, past Cloudflare, from the internet; status 0 when there was no answer of HTTP."""
+        address = where.node(host).public_address
+        argv = ["curl", "-sk", "-i", "-m", "20", "--connect-to", f"::{address}:", *options, url]
+        if source:
+            argv += ["--interface", source]
+        prefix = where.nsenter_argv(self.layout.netns(where.INTERNET))
+        done = subprocess.run([*prefix, *argv], capture_output=True, text=True, check=False)
+        head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
+        if not head:
+            return Reply(0, {}, done.stderr)
+        lines = head.splitlines()
+        pairs = (line.partition(": ") for line in lines[1:])
+        return Reply(int(lines[0].split()[1]), {name.lower(): value for name, _, value in pairs}, body)
+
+    def orders(self) -> int:
+        """Certificates that were ordered from Pebble so far."""
+        return self.layout.log("pebble").read_text().count("POST /order-plz ")
+
+    def publish(self, host: str) -> None:
+        """Put a host into DNS."""
+        record = {"type": "A", "name": self.edge.hostname, "content": where.node(host).public_address}
+        url = f"{where.CLOUDFLARE_API_URL}/zones/{cloudflare.zone_id()}/dns_records"
+        argv = ["curl", "-sf", "-H", f"Authorization: Bearer {cloudflare.token(self.layout)}", "--json"]
+        prefix = where.nsenter_argv(self.layout.netns(where.INTERNET))
+        processes.run([*prefix, *argv, json.dumps({**record, "proxied": True, "ttl": 1}), url])
+
+
+def start(root: Path) -> Rig:
+    """Bring everything up, with nothing provisioned."""
+    layout = Layout(root)
+    whole = stackfile.merge(
+        stacks.complete(STACK),
+        {
+            "edge": {
+                "nodes": [FIRST, SECOND],
+                "ssh": {"hostKeys": None},
+                "acme": {"directory": where.ACME_DIRECTORY_URL, "caBundle": CA_BUNDLE},
+            },
+            "dns": {"origins": None},
+        },
+    )
+    edge.ensure_keys(layout)
+    keys = {host.name: edge.host_key(layout, host) for host in HOSTS}
+    whole = stackfile.merge(whole, {"edge": {"ssh": {"hostKeys": keys}}, "dns": {"origins": dict.fromkeys(keys, "enabled")}})
+    rig = Rig(layout, load(whole, stack=STACK))
+    for name in (where.INTERNET, where.CLOUDFLARE, *(host.name for host in HOSTS)):
+        netns.start(layout, name)
+    for host in HOSTS:
+        disk = layout.data(host.name)
+        hardware.write(disk / "hardware", cpus=where.NODE_CPUS, memory_gib=where.NODE_MEMORY_GIB)
+        rig.run(host.name, "sh", str(_MOUNTS), str(disk), host.name, str(root), str(_CHECKOUT))
+        etc = netns.host_path(layout, host.name, "/etc")
+        (etc / "resolv.conf").write_text(f"nameserver {where.CLOUDFLARE_ADDRESS}\n")
+    cloudflare.start(layout)
+    acme.start(layout)
+    edge.start(layout)
+    bundle = authority.certificate_path(layout).read_text() + acme.root_path(layout).read_text()
+    for host in HOSTS:
+        (netns.host_path(layout, host.name, CA_BUNDLE)).write_text(bundle)
+        argv = [*netns.enter_argv(layout, host.name), "/usr/bin/python3", "-c", _BACKEND]
+        processes.spawn(layout, f"{host.name}-backend", argv)
+    return rig
+
+
+def stop(root: Path) -> None:
+    """End everything and remove it."""
+    layout = Layout(root)
+    edge.stop(layout)
+    acme.stop(layout)
+    cloudflare.stop(layout)
+    for name in (*(host.name for host in HOSTS), where.CLOUDFLARE, where.INTERNET):
+        netns.remove(layout, name)
+
