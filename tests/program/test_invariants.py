@@ -181,6 +181,26 @@ def test_every_service_has_a_policy_that_lets_somebody_through_and_no_policy_ope
         assert {port["targetPort"] for port in service.inputs["spec"]["ports"]} <= opened[name], service.name
 
 
+def test_every_rule_names_its_peers_and_ports_and_a_namespace_by_the_label_that_all_namespaces_have(
+    program: Capture,
+) -> None:
+    """A rule without peers or ports opens everything, one with a label that nobody sets opens nothing (X-10)."""
+    namespaces: set[str] = set()
+    for policy in program.of("NetworkPolicy"):
+        for direction, peers in (("ingress", "from"), ("egress", "to")):
+            for rule in policy.inputs["spec"].get(direction, []):
+                assert rule[peers], policy.name
+                assert rule["ports"], policy.name
+                for peer in rule[peers]:
+                    assert peer, policy.name
+                    assert peer.get("podSelector") != {}, policy.name
+                    if "namespaceSelector" in peer:
+                        ((key, value),) = peer["namespaceSelector"]["matchLabels"].items()
+                        assert key == "kubernetes.io/metadata.name", policy.name
+                        namespaces.add(value)
+    assert {"kube-system", "monitoring"} < namespaces
+
+
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a LabelSelector picks a pod with these labels."""
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(

@@ -198,7 +198,9 @@ def test_the_container_learns_its_name_ports_pod_and_node() -> None:
 
 
 def test_fabric_endpoints_reach_only_pods_with_fabric_access() -> None:
-    assert container(deployed())["envFrom"] == [{"configMapRef": {"name": "application-config"}}]
+    without = deployed()
+    assert container(without)["envFrom"] == [{"configMapRef": {"name": "application-config"}}]
+    assert "fabric-access" not in spec(without)["template"]["metadata"]["labels"]
     found = deployed(fabric_access=True)
     assert container(found)["envFrom"][1:] == [{"configMapRef": {"name": "fabric-endpoints"}}]
     assert spec(found)["template"]["metadata"]["labels"]["fabric-access"] == "true"
