@@ -77,7 +77,8 @@ class ApplicationConfig(Component):
         config_map = k8s.core.v1.ConfigMap(
             self.child_name(part), metadata=owned(part, namespace), data=dict(data), opts=self.child()
         )
-        return config_map.metadata.name.apply(str)
+        name: pulumi.Output[str] = config_map.metadata.name.apply(str)
+        return name
 
 
 def fabric_environment(fabric: Fabric) -> dict[str, str]:

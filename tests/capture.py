@@ -236,11 +236,11 @@ def _run(program: Callable[[], object], name: str, config: dict[str, str]) -> Ca
         program()
 
     try:
-        features = set(recorder.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures)
+        deployment = recorder.GetDeploymentInfo(empty_pb2.Empty())  # type: ignore[no-untyped-call]
         configure(
-            mocks.MockSettings(
+            mocks.MockSettings(  # type: ignore[no-untyped-call]
                 monitor=recorder,
-                monitor_features=features,
+                monitor_features=set(deployment.supportedFeatures),
                 engine=mocks.MockEngine(None),
                 project=PROJECT,
                 stack=name,
