@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def program(tmp_path: Path, plugins: str) -> Iterator[Program]:
     project = Program(tmp_path)
     project.create()
     yield project
-    project.run("cancel", "--yes", "--stack", "s")
     project.destroy()
-    project.run("stack", "rm", "--yes", "--force", "--stack", "s")
+    for directory in (where.current().runtime / "state" / ".pulumi").glob(f"*/{project.name}"):
+        shutil.rmtree(directory)
     kubectl("delete", "namespace", project.namespace, "--ignore-not-found", "--wait=false")

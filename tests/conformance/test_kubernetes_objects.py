@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 from tests.conformance.program import PAUSE_IMAGE, Program, get, kubectl, objects, source
 
 _DIFF = "https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/diff.go"
@@ -177,3 +180,26 @@ def test_another_address_of_the_same_cluster_replaces_nothing(program: Program) 
     text = (program.directory / "__main__.py").read_text()
     assert 'context="another"' in text
     assert not [operation for operation in program.planned() if operation.startswith(("replace", "delete"))]
+
+
+@source(f"{_PROVIDER} (Configure: clusterUnreachable; Check and Diff then ask nothing)")
+def test_a_run_that_changes_no_object_ends_when_the_api_server_is_black_holed(program: Program) -> None:
+    program.write(config_map("1"))
+    program.up().succeeded()
+    nowhere = json.dumps(
+        {
+            "current-context": "c",
+            "clusters": [{"name": "k", "cluster": {"server": "https://192.0.2.1:6443"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        }
+    )
+    program.write(
+        config_map("1"),
+        provider=f"kubeconfig={nowhere!r}, kube_client_settings=k8s.KubeClientSettingsArgs(timeout=5), "
+        "enable_config_map_mutable=True, enable_secret_mutable=True",
+    )
+    started = time.monotonic()
+    output = program.up().succeeded()
+    assert "ConfigMap" not in output
+    assert time.monotonic() - started < 60
