@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -24,8 +22,10 @@ from google.protobuf import empty_pb2, json_format
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 from typing_extensions import override
 
-from sandbox.plugins.serve import OPTIONS
+from sandbox.plugins.provider import Severity
+from sandbox.plugins.serve import OPTIONS, Engine, announce_and_wait
 
+ANNOUNCEMENT = "sandbox stand-in for pulumi-language-python, runs the real program"
 EXIT_MESSAGE_SHOWN = 32
 """Exit status of a program whose error the user has already seen; the engine then only stops."""
 
@@ -109,11 +109,12 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
     @override
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         for process in list(self._running):
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         return empty_pb2.Empty()
 
     @override
     def Run(self, request: language_pb2.RunRequest, context: grpc.ServicerContext) -> language_pb2.RunResponse:
+        Engine(self._engine_address).log(Severity.INFO, ANNOUNCEMENT)
         executable = self._interpreter(request.info)
         if not Path(executable).exists():
             return language_pb2.RunResponse(
@@ -158,16 +159,12 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
 def main() -> None:
     """Serve the engine until it ends this process. The engine's address is the last argument."""
     if len(sys.argv) < 2:
-        sys.exit("sandbox stand-in for pulumi-language-python: started by the Pulumi engine, not by hand")
+        sys.exit(f"{ANNOUNCEMENT}: started by the Pulumi engine, not by hand")
     server = grpc.server(ThreadPoolExecutor(max_workers=8), options=OPTIONS)
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(_Servicer(sys.argv[-1]), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    done = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
-    os.write(1, f"{port}\n".encode())
-    done.wait()
+    announce_and_wait(port)
     server.stop(grace=None)
 
 

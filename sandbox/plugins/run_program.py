@@ -73,7 +73,7 @@ def main() -> int:
         loop.run_until_complete(runtime.run_in_stack(lambda: _execute(program)))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
-        return EXIT_MESSAGE_SHOWN
+        return 1
     except Exception as error:
         directory = program if program.is_dir() else program.parent
         pulumi.log.error("Program failed with an unhandled exception:\n" + _user_traceback(error, directory))

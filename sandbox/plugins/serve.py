@@ -39,6 +39,7 @@ OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
 ]
+_ORPHAN_CHECK_SECONDS = 2.0
 _WORKERS = 128
 """Threads that serve requests; more than any ``--parallel`` in use, because an awaited roll-out occupies one."""
 
@@ -62,7 +63,7 @@ _KINDS = {
 _Result = TypeVar("_Result")
 
 
-class _Engine(EngineLog):
+class Engine(EngineLog):
     """The engine's diagnostics over gRPC. A message that cannot be delivered any more is dropped: the run is over."""
 
     def __init__(self, address: str) -> None:
@@ -118,7 +119,7 @@ def _diff_response(diff: Diff) -> provider_pb2.DiffResponse:
 class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, provider: Provider, engine_address: str) -> None:
         self._provider = provider
-        self._engine = _Engine(engine_address)
+        self._engine = Engine(engine_address)
 
     @override
     def Handshake(
@@ -258,10 +259,17 @@ def main(provider: Provider) -> None:
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(_Servicer(provider, sys.argv[1]), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
+    announce_and_wait(port)
+    provider.cancel()
+    server.stop(grace=None)
+
+
+def announce_and_wait(port: int) -> None:
+    """Tell the engine the port this process serves on, and return when the engine ends it or is gone itself."""
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
+    engine = os.getppid()
     os.write(1, f"{port}\n".encode())
-    done.wait()
-    provider.cancel()
-    server.stop(grace=None)
+    while not done.wait(_ORPHAN_CHECK_SECONDS) and os.getppid() == engine:
+        continue
