@@ -133,7 +133,8 @@ class RedisCluster(Component):
             automount_service_account_token=False,
             opts=self.child(),
         )
-        return account.metadata.name.apply(str)
+        name: pulumi.Output[str] = account.metadata.name.apply(str)
+        return name
 
     def _config_map(self, name: str, args: RedisClusterArgs, part: str, data: dict[str, str]) -> pulumi.Output[str]:
         config_map = k8s.core.v1.ConfigMap(
