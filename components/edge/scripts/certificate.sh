@@ -52,6 +52,7 @@ await_public_path() {
     rm -f "$challenges/$token"
 }
 
+# Without the lock's descriptor, which a started cron would hold for ever.
 schedule_renewal() {
     if [[ -d /run/systemd/system ]]; then
         if [[ -n ${CA_BUNDLE:-} ]]; then
@@ -69,7 +70,7 @@ schedule_renewal() {
             >/etc/cron.d/gx-certbot
     fi
     pgrep -x cron >/dev/null || service cron start
-}
+} 8>&-
 
 exec 8>/run/lock/gx-edge-certificate.lock
 flock -w 600 8 || fail "another provisioning has held /run/lock/gx-edge-certificate.lock for 10 minutes"

@@ -61,6 +61,7 @@ running() {
     pid=$(cat /run/nginx.pid 2>/dev/null) && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null
 }
 
+# Without the lock's descriptor, which a started Nginx would hold for ever.
 reload() {
     if [[ -d /run/systemd/system ]]; then
         systemctl --quiet enable nginx && systemctl reload-or-restart nginx
@@ -69,7 +70,7 @@ reload() {
     else
         nginx
     fi
-}
+} 9>&-
 
 answers() {
     local status
