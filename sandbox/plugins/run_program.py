@@ -2,6 +2,8 @@
 
 Imports only the standard library and ``pulumi``, because it runs with the program's own interpreter and packages. An
 error the program raises on purpose (:class:`pulumi.RunError`, ``sys.exit("text")``) is shown without a traceback.
+Exit statuses are those of the real runner:
+https://github.com/pulumi/pulumi/blob/master/sdk/python/cmd/pulumi-language-python-exec
 """
 
 from __future__ import annotations

@@ -13,6 +13,15 @@ from sandbox import layout as where
 from tests.conformance.program import Program, kubectl
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse an expectation of the real plugins that does not say where it comes from."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and isinstance(item, pytest.Function) and not hasattr(item.obj, "expectation"):
+            message = f"{item.nodeid} has no source: decorate it with @source(...) or @unverified(...)"
+            raise pytest.UsageError(message)
+
+
 @pytest.fixture(scope="session")
 def plugins(cluster: None) -> str:
     """The plugins under test. ``real`` fails at once when a stand-in would take a real plugin's place."""
