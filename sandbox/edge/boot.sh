@@ -14,9 +14,13 @@ fi
 
 # Whoever administers the host may change these; neither the machine underneath nor another node may notice. Kubernetes, which
 # runs outside this namespace, keeps its own view of /var/lib.
-for path in /usr /opt /srv /var/lib /var/spool /var/cache; do
-	mkdir -p "$disk$path/upper" "$disk$path/work"
-	mount -t overlay overlay -o "lowerdir=$path,upperdir=$disk$path/upper,workdir=$disk$path/work" "$path"
+# By way of /run, since the checkout may lie below one of these, and an overlay takes no other as its upper layer.
+layers=/run/host-layers
+mkdir -p "$layers"
+mount --bind "$disk" "$layers"
+for path in /usr /var/lib /var/spool /var/cache; do
+	mkdir -p "$layers$path/upper" "$layers$path/work"
+	mount -t overlay overlay -o "lowerdir=$path,upperdir=$layers$path/upper,workdir=$layers$path/work" "$path"
 done
 
 mkdir -p /run/sshd /run/lock
