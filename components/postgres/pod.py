@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 
 from components.placement import affinity, resources
-from components.postgres.config import PGPASS, PORT
+from components.postgres.config import PGPASS, PORT, ROLES
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from settings.model import Placement, Postgres
 
@@ -16,8 +16,8 @@ UID = 70
 GRACE_SECONDS = 120
 
 _DATA = "/var/lib/postgresql/data"
-# psql -h with the socket's directory would ask for peer authentication; TCP is also what clients use.
-_PROBE = "pg_isready --quiet --host=127.0.0.1"
+# Over TCP, as clients come, and as a role that may connect: the server logs every other one.
+_PROBE = f"pg_isready --quiet --host=127.0.0.1 --username={ROLES.replication} --dbname=postgres"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ def server_acl(secrets: RedisSecrets) -> str:
             f"user {USERS.application} on {application} ~* &* +@all -@admin -@dangerous +info",
             f"user {USERS.replication} on {replication} +ping +psync +replconf",
             f"user {USERS.sentinel} on {sentinel} allchannels +multi +exec +slaveof +ping +subscribe +publish +role"
-            " +info +config|rewrite +config|set +client|setname +client|kill +script|kill +acl|load",
+            " +info +config|rewrite +config|set +client|setname +client|kill +script|kill +acl|load +acl|setuser",
             f"user {USERS.health} on nopass +ping +role +dbsize",
             "",
         )

@@ -1,7 +1,7 @@
 """Pods without a cluster: each a network, mount and process namespace with a read-only root and its own user.
 
-The containers' scripts and files stand at the paths they have in production, names resolve as cluster DNS has them, and a
-killed pod is gone with its address, like a node that loses power. All of it is private: nothing listens on the host.
+The containers' scripts and files stand at the paths they have in production, names resolve as cluster DNS has them, and
+a killed pod is gone with its address, like a node that loses power. All of it is private: nothing listens on the host.
 """
 
 import json
@@ -21,7 +21,12 @@ _NETWORK = "10.99.0"
 _GATEWAY = f"{_NETWORK}.1"
 _DNS = Path(__file__).with_name("dns_server.py")
 _PATH = "/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_USERS = "root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/:/bin/sh\nhaproxy:x:99:99::/:/bin/sh\nredis:x:999:1000::/:/bin/sh\n"
+_USERS = """
+root:x:0:0:root:/root:/bin/sh
+postgres:x:70:70::/:/bin/sh
+haproxy:x:99:99::/:/bin/sh
+redis:x:999:1000::/:/bin/sh
+""".lstrip()
 # $1 the skeleton of mount points, $2 the root to make, then pairs of a directory and where it is mounted.
 _ROOT = """
 set -eu
@@ -69,8 +74,8 @@ class Pod:
         self._connect(lab)
 
     def start(self, container: str, *command: str) -> None:
-        """Start a container; its output goes to its log."""
-        with self.log(container).open("ab") as log:
+        """Start a container; its output goes to its log, in place of what one before it said."""
+        with self.log(container).open("wb") as log:
             self._containers[container] = subprocess.Popen(self._argv(command), stdout=log, stderr=subprocess.STDOUT)
 
     def run(self, *command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
@@ -212,8 +217,8 @@ def write_files(directory: Path, files: Mapping[str, str], *, mode: int = 0o444,
 
 
 def volume(directory: Path, uid: int, gid: int) -> Path:
-    """An empty directory of a user."""
-    directory.mkdir(parents=True)
+    """A directory of a user, empty when it is new."""
+    directory.mkdir(parents=True, exist_ok=True)
     shutil.chown(directory, uid, gid)
     return directory
 

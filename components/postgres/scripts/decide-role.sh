@@ -31,7 +31,7 @@ ask_peers() {
 
 ask_peer() {
 	state=0
-	pg_isready --quiet --host="$1" --timeout=3 || state=$?
+	server_state "$1" || state=$?
 	# 0 accepts connections, 1 rejects them while it starts or recovers: both have data.
 	[ "$state" -le 1 ] || return 0
 	alive=$((alive + 1))
@@ -69,7 +69,6 @@ clone() {
 		--wal-method=stream --checkpoint=fast --slot="postgres_$ordinal" >&2 || return 0
 	touch "$PGDATA.tmp/standby.signal"
 	mv "$PGDATA.tmp" "$PGDATA"
-	sync
 	decided=yes
 }
 
@@ -88,7 +87,6 @@ bootstrap() {
 	pg_ctl --pgdata="$PGDATA.tmp" --wait --silent --mode=fast stop >&2
 	rm "$PGDATA.tmp/bootstrap.log"
 	mv "$PGDATA.tmp" "$PGDATA"
-	sync
 	decided=yes
 }
 

@@ -37,3 +37,9 @@ write_pgpass() {
 		mv "$PGPASSFILE.new" "$PGPASSFILE"
 	)
 }
+
+# 0 the server accepts connections, 1 it rejects them, 2 it does not answer. Asks as a role that may connect: the server logs
+# every other one.
+server_state() {
+	pg_isready --quiet --host="$1" --username="$replication_role" --dbname=postgres --timeout=3
+}

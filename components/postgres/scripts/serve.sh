@@ -46,7 +46,7 @@ follow_settings() {
 		role=primary
 		[ ! -f "$PGDATA/standby.signal" ] || role=standby
 		wish="$role $MEMBERS $(digest "$secrets"/*)"
-		if [ "$wish" != "$reconciled" ] && pg_isready --quiet --host=/var/run/postgresql; then
+		if [ "$wish" != "$reconciled" ] && server_state 127.0.0.1; then
 			write_pgpass
 			if reconcile; then
 				say "$role: slots and passwords are as the settings say"

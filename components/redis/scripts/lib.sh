@@ -23,13 +23,6 @@ ask() {
 	REDISCLI_AUTH=health timeout 3 redis-cli --no-auth-warning --user health -h "$host" -p "$port" -e "$@" 2>/dev/null
 }
 
-# Act on the server or the sentinel of this pod. Usage: act PORT COMMAND...
-act() {
-	port=$1
-	shift
-	REDISCLI_AUTH=$(cat "$secrets/sentinel") timeout 5 redis-cli --no-auth-warning --user sentinel -p "$port" -e "$@"
-}
-
 # Sets agreed to the master that a majority of all sentinels names, or to nothing.
 ask_sentinels() {
 	agreed='' names=''

@@ -63,9 +63,15 @@ while :; do
 		sleep "${WATCH_SECONDS:-5}" &
 		wait $! || :
 	done
+	# By then the servers everywhere know the new password, which the kubelets deliver in their own time.
+	if [ -z "$stopping" ] && kill -0 "$sentinel" 2>/dev/null; then
+		say "the settings changed: restarting the sentinel in ${SETTLE_SECONDS:-120} s"
+		sleep "${SETTLE_SECONDS:-120}" &
+		wait $! || :
+	fi
 	code=0
 	if [ -z "$stopping" ] && kill -0 "$sentinel" 2>/dev/null; then
-		say "the settings changed: restarting the sentinel"
+		say "restarting the sentinel"
 		kill -TERM "$sentinel"
 		wait "$sentinel" || :
 		continue

@@ -77,6 +77,9 @@ done
 		[ "$master" = "$me" ] || echo "replicaof $master 6379"
 	} >/tmp/redis.conf
 )
+settings=$(sha256sum <"$config/redis.conf")
+passwords=$(cat "$secrets"/* | sha256sum)
+login=$(cat "$secrets/sentinel")
 redis-server /tmp/redis.conf &
 server=$!
 
@@ -110,23 +113,33 @@ hand_over() {
 }
 trap stop TERM INT
 
+# Act on the server of this pod with the password that it knows. Usage: act COMMAND...
+act() {
+	REDISCLI_AUTH=$login timeout 5 redis-cli --no-auth-warning --user sentinel -e "$@"
+}
+
 apply_settings() {
 	say "the settings changed: applying them"
 	while read -r key value; do
 		case $key in
 		'' | '#'*) ;;
-		*) act 6379 CONFIG SET "$key" "$value" >/dev/null </dev/null || say "could not set $key to $value" ;;
+		*) act CONFIG SET "$key" "$value" >/dev/null </dev/null || say "could not set $key to $value" ;;
 		esac
 	done <"$config/redis.conf"
 }
 
+# The sentinels' old password stays good for a while: the sentinels elsewhere learn the new one later, and a master that they
+# cannot ask any more is dead to them.
 apply_passwords() {
-	act 6379 ACL LOAD >/dev/null && tr -d '\n' <"$secrets/replication" | act 6379 -x CONFIG SET masterauth >/dev/null
+	act ACL LOAD >/dev/null || return 1
+	printf '>%s' "$login" | act -x ACL SETUSER sentinel >/dev/null || return 1
+	login=$(cat "$secrets/sentinel")
+	forget_at=$(($(date +%s) + 2 * ${SETTLE_SECONDS:-120}))
+	printf '%s' "$(cat "$secrets/replication")" | act -x CONFIG SET masterauth >/dev/null
 }
 
 follow_settings() {
-	settings=$(sha256sum <"$config/redis.conf")
-	passwords=$(cat "$secrets"/* | sha256sum)
+	forget_at=''
 	while sleep "${WATCH_SECONDS:-5}"; do
 		now=$(sha256sum <"$config/redis.conf")
 		if [ "$now" != "$settings" ]; then
@@ -137,6 +150,10 @@ follow_settings() {
 		if [ "$now" != "$passwords" ] && apply_passwords; then
 			say "the passwords changed: applied"
 			passwords=$now
+		fi
+		if [ -n "$forget_at" ] && [ "$(date +%s)" -ge "$forget_at" ] && act ACL LOAD >/dev/null; then
+			say "the old password of the sentinels is no longer good"
+			forget_at=''
 		fi
 	done
 }

@@ -1,0 +1,256 @@
+"""The scripts and files of the Redis pods and the proxy, run against real servers as pods of their own."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.redis import config
+from settings.model import RedisSecrets
+from tests import stacks
+from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_files
+
+UID, GID, PROXY_UID = 999, 1000, 99
+OLD = {"application": 'an "application" \\ password', "replication": 'a "replication" one', "sentinel": "a sentinel's"}
+NEW = {"application": "new application", "replication": "new replication", "sentinel": "new sentinel"}
+PROXY = "redis-proxy"
+ADDRESSES = {f"redis-{ordinal}.redis-headless": 10 + ordinal for ordinal in range(3)} | {PROXY: 20}
+
+
+def host(ordinal: int) -> str:
+    return f"redis-{ordinal}.redis-headless.{NAMESPACE}.svc.cluster.local"
+
+
+class Cluster:
+    """Instances of the mainnet settings with their sentinels and the proxy; sentinels are impatient here."""
+
+    def __init__(self, lab: Lab, members: int = 3) -> None:
+        self.lab = lab
+        self.members = range(members)
+        self.passwords = OLD
+        self._settings = stacks.settings("mainnet").redis.model_copy(update={"replicas": members})
+        self.configure(max_memory="64Mi")
+        self.set_passwords(OLD)
+
+    def configure(self, **update: object) -> None:
+        """Change settings, as a changed ConfigMap does."""
+        self._settings = self._settings.model_copy(update=update)
+        files = config.files(self._settings)
+        timing = files["timing.conf"].replace(str(config.DOWN_AFTER_MS), "2000")
+        files["timing.conf"] = timing.replace("failover-timeout gx 30000", "failover-timeout gx 5000")
+        write_files(self.lab.scratch / "config", files)
+
+    def set_passwords(self, passwords: dict[str, str]) -> None:
+        """Change passwords, as a changed Secret does."""
+        self.passwords = passwords
+        files = config.server_secrets(RedisSecrets.model_validate(passwords))
+        write_files(self.lab.scratch / "secrets", files, mode=0o440, gid=GID)
+
+    def start(self, ordinal: int) -> Pod:
+        """Start a pod with the containers it has in production."""
+        pod = self.lab.pod(
+            PodSpec(
+                name=f"redis-{ordinal}",
+                number=10 + ordinal,
+                uid=UID,
+                gid=GID,
+                mounts={
+                    "/etc/redis": self.lab.scratch / "config",
+                    "/etc/redis-secrets": self.lab.scratch / "secrets",
+                    "/data": volume(self.lab.scratch / f"data-{ordinal}", UID, GID),
+                    "/tmp": volume(self.lab.scratch / f"tmp-{ordinal}", UID, GID),  # noqa: S108 - in the pod
+                },
+                env={"WATCH_SECONDS": "0.5", "SETTLE_SECONDS": "3"},
+            )
+        )
+        pod.start("redis", "sh", "/etc/redis/serve.sh")
+        if len(self.members) > 1:
+            pod.start("sentinel", "sh", "/etc/redis/sentinel.sh")
+        return pod
+
+    def start_proxy(self) -> None:
+        """Start a proxy."""
+        write_files(self.lab.scratch / "proxy-config", config.proxy_files(self._settings))
+        mounts = {"/etc/haproxy": self.lab.scratch / "proxy-config"}
+        pod = self.lab.pod(PodSpec(name=PROXY, number=20, uid=PROXY_UID, gid=PROXY_UID, mounts=mounts))
+        pod.start("haproxy", "haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg")
+
+    def command(self, target: str, *words: str, asker: str | None = None) -> str:
+        """What a server or the proxy answers the application in another pod; empty when it does not answer."""
+        pod = self.lab.pods[asker or next(iter(self.lab.pods))]
+        login = ["env", f"REDISCLI_AUTH={self.passwords['application']}", "timeout", "5", "redis-cli"]
+        try:
+            return pod.run(*login, "--user", "application", "--no-auth-warning", "-h", target, *words).stdout.strip()
+        except subprocess.TimeoutExpired:
+            return ""
+
+    def role(self, ordinal: int) -> tuple[str, str]:
+        """Role of an instance, and whether a replica is connected to its master."""
+        if f"redis-{ordinal}" not in self.lab.pods:
+            return ("", "")
+        pod = self.lab.pods[f"redis-{ordinal}"]
+        answer = pod.run("env", "REDISCLI_AUTH=health", "redis-cli", "--no-auth-warning", "--user", "health", "ROLE")
+        lines = [*answer.stdout.splitlines(), "", "", "", ""]
+        return lines[0], lines[3] if lines[0] == "slave" else ""
+
+    def ready(self, ordinal: int) -> bool:
+        """What the readiness probe says."""
+        return self.lab.pods[f"redis-{ordinal}"].run("sh", "/etc/redis/ready.sh").returncode == 0
+
+    def master(self) -> int | None:
+        """The one master, if there is exactly one."""
+        masters = [ordinal for ordinal in self.members if self.role(ordinal)[0] == "master"]
+        return masters[0] if len(masters) == 1 else None
+
+    def the_master(self) -> int:
+        """The one master."""
+        master = self.master()
+        assert master is not None
+        return master
+
+    def await_replicated(self) -> None:
+        """Wait until there is one master, every other instance follows it, and the proxy leads there."""
+
+        def settled() -> bool:
+            roles = sorted(self.role(ordinal) for ordinal in self.members)
+            return roles == [("master", "")] + [("slave", "connected")] * (len(self.members) - 1)
+
+        self.lab.wait("one master and connected replicas", settled, timeout=60)
+        self.lab.wait("a write is accepted", lambda: self.command(PROXY, "SET", "probe", "1") == "OK", timeout=60)
+
+    def await_says(self, pod: str, container: str, words: str) -> None:
+        """Wait until a container gives a reason."""
+        self.lab.wait(f"{pod} says '{words}'", lambda: words in self.lab.pods[pod].read(container))
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with Lab(tmp_path, ADDRESSES) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Lab(tmp_path_factory.mktemp("cluster"), ADDRESSES) as lab:
+        cluster = Cluster(lab)
+        cluster.start_proxy()
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Cluster:
+    """A master, two replicas, and the proxy on the master, whatever an earlier test did to them."""
+    for ordinal in started.members:
+        if f"redis-{ordinal}" not in started.lab.pods:
+            started.start(ordinal)
+    started.await_replicated()
+    return started
+
+
+def test_empty_instances_become_one_master_and_ready_replicas(cluster: Cluster) -> None:
+    assert all(cluster.ready(ordinal) for ordinal in cluster.members)
+    assert cluster.command(PROXY, "CONFIG", "GET", "maxmemory").startswith("NOPERM")
+    master = cluster.the_master()
+    assert host(master) in cluster.command(host(master), "-p", "26379", "SENTINEL", "get-master-addr-by-name", "gx")
+    assert "READONLY" in cluster.command(host((master + 1) % 3), "SET", "a", "1")
+
+
+def test_nobody_gets_in_without_a_name_and_its_password(cluster: Cluster) -> None:
+    pod = cluster.lab.pods[PROXY]
+    assert "NOAUTH" in pod.run("redis-cli", "-h", PROXY, "PING").stdout
+    wrong = pod.run("redis-cli", "-h", PROXY, "--user", "application", "-a", "wrong", "PING")
+    assert "WRONGPASS" in wrong.stdout + wrong.stderr
+    health = ("redis-cli", "--user", "health", "-a", "health", "--no-auth-warning", "-h", PROXY)
+    assert "NOPERM" in pod.run(*health, "GET", "probe").stdout
+    assert "NOPERM" in cluster.command(PROXY, "FLUSHALL")
+
+
+def test_changed_settings_and_passwords_are_applied_without_a_restart(cluster: Cluster) -> None:
+    def runs() -> list[str]:
+        servers = [cluster.command(host(ordinal), "INFO", "server") for ordinal in cluster.members]
+        return [line for server in servers for line in server.splitlines() if line.startswith("run_id")]
+
+    before = runs()
+    assert len(before) == 3
+    cluster.configure(max_memory="96Mi")
+    cluster.set_passwords(NEW)
+    for ordinal in cluster.members:
+        cluster.lab.wait(
+            "the new limit and password are in force",
+            lambda ordinal=ordinal: f"maxmemory:{96 * 2**20}" in cluster.command(host(ordinal), "INFO", "memory"),  # type: ignore[misc]
+        )
+        cluster.await_says(f"redis-{ordinal}", "redis", "the old password of the sentinels is no longer good")
+    cluster.await_replicated()
+    assert runs() == before
+    said = "".join(log.read_text() for log in cluster.lab.scratch.glob("*/*.log"))
+    assert said
+    assert not [password for password in (*OLD.values(), *NEW.values()) if password in said]
+
+
+def test_the_proxy_follows_to_the_master_that_the_sentinels_elect(cluster: Cluster) -> None:
+    master = cluster.the_master()
+    assert cluster.command(PROXY, "SET", "kept", "yes") == "OK"
+    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+    cluster.lab.kill(f"redis-{master}")
+    cluster.lab.wait(
+        "a write is accepted again",
+        lambda: cluster.command(PROXY, "SET", "after", "yes", asker=PROXY) == "OK",
+        timeout=60,
+    )
+    assert cluster.command(PROXY, "GET", "kept", asker=PROXY) == "yes"
+    assert cluster.the_master() != master
+
+    cluster.start(master)
+    cluster.await_replicated()
+    assert cluster.role(master)[0] == "slave"
+    assert cluster.command(host(master), "GET", "after") == "yes"
+
+
+def test_a_master_that_lost_its_volume_never_empties_the_others(cluster: Cluster) -> None:
+    """Replicas copy a master's emptiness: one that restarted with no data would erase them all."""
+    master = cluster.the_master()
+    assert cluster.command(PROXY, "SET", "kept", "still") == "OK"
+    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+    cluster.lab.kill(f"redis-{master}")
+    shutil.rmtree(cluster.lab.scratch / f"data-{master}")
+    cluster.start(master)
+    cluster.await_says(f"redis-{master}", "redis", "its volume is empty and a peer has data")
+    cluster.await_replicated()
+    assert cluster.role(master)[0] == "slave"
+    assert cluster.command(PROXY, "GET", "kept") == "still"
+
+
+def test_a_master_that_is_terminated_hands_over_first(cluster: Cluster) -> None:
+    master = cluster.the_master()
+    assert cluster.lab.pods[f"redis-{master}"].terminate("redis") == 0
+    assert cluster.master() not in {None, master}
+    assert "asked the sentinel of" in cluster.lab.pods[f"redis-{master}"].read("redis")
+    cluster.lab.kill(f"redis-{master}")
+
+
+def test_after_a_restart_of_everything_the_same_data_is_there(cluster: Cluster) -> None:
+    assert cluster.command(PROXY, "SET", "kept", "overnight") == "OK"
+    # fsync comes every second.
+    cluster.lab.wait(
+        "it is on the disks", lambda: "aof_pending_bio_fsync:0" in cluster.command(PROXY, "INFO", "persistence")
+    )
+    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+    for ordinal in cluster.members:
+        cluster.lab.kill(f"redis-{ordinal}")
+    for ordinal in cluster.members:
+        cluster.start(ordinal)
+    cluster.await_replicated()
+    assert cluster.command(PROXY, "GET", "kept") == "overnight"
+
+
+def test_a_single_instance_serves_alone(lab: Lab) -> None:
+    cluster = Cluster(lab, members=1)
+    pod = cluster.start(0)
+    lab.wait("it accepts a write", lambda: cluster.command(host(0), "SET", "a", "1") == "OK")
+    assert cluster.ready(0)
+    assert pod.terminate("redis") == 0
+    lab.kill("redis-0")
+    cluster.start(0)
+    lab.wait("the key is still there", lambda: cluster.command(host(0), "GET", "a") == "1")
