@@ -1,5 +1,7 @@
-"""Two hosts with sshd, nothing else on them yet, behind the Cloudflare double and in front of Pebble; all in private
-namespaces of their own, beside whatever sandbox runs.
+"""Two hosts behind the Cloudflare double and in front of Pebble, in private namespaces beside whatever sandbox runs.
+
+They are as `sandbox.edge` boots them: Debian with sshd, Nginx and certbot installed and untouched. What is done to
+them is done over SSH.
 """
 
 import json
@@ -71,19 +73,27 @@ class Rig:
         assert self.settings.edge is not None
         return self.settings.edge
 
-    def run(self, host: str, *argv: str) -> str:
-        """Run a program inside a host, as if at its console."""
-        return netns.run_in(self.layout, host, list(argv))
-
-    def provision(self, host: str, step: Step, reprovision: int = 0) -> subprocess.CompletedProcess[str]:
-        """Send a step over SSH, as the command plugin does."""
+    def ssh(self, host: str, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command line on a host as the command plugin does."""
         argv = ["ssh", "-q", "-i", str(edge.operator_key(self.layout)), "-o", "BatchMode=yes"]
         argv += ["-o", f"UserKnownHostsFile={edge.operator_key(self.layout).parent / 'known_hosts'}"]
-        argv += ["-o", "StrictHostKeyChecking=yes", f"root@{where.node(host).public_address}", "bash -s"]
+        argv += ["-o", "StrictHostKeyChecking=yes", f"root@{where.node(host).public_address}", command]
         prefix = where.nsenter_argv(self.layout.netns(where.INTERNET))
-        return subprocess.run(
-            [*prefix, *argv], input=step.stdin(reprovision), capture_output=True, text=True, timeout=240, check=False
-        )
+        return subprocess.run([*prefix, *argv], input=stdin, capture_output=True, text=True, timeout=240, check=False)
+
+    def run(self, host: str, command: str) -> str:
+        """What a command line prints that must succeed."""
+        done = self.ssh(host, command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def write(self, host: str, path: str, text: str) -> None:
+        """Put a file onto a host, in the place of what is there."""
+        assert self.ssh(host, f"rm -f {path} && cat >{path}", text).returncode == 0
+
+    def provision(self, host: str, step: Step, reprovision: int = 0) -> subprocess.CompletedProcess[str]:
+        """Send a step to a host."""
+        return self.ssh(host, "bash -s", step.stdin(reprovision))
 
     def nginx(self, host: str, edge_settings: Edge | None = None) -> Step:
         """The Nginx step of a host."""
@@ -97,6 +107,13 @@ class Rig:
     def monitor(self, host: str) -> Step:
         """The monitor step of a host."""
         return monitor_step(host, self.edge, self.settings.cluster.nodes, STACK)
+
+    def burst(self, url: str, count: int, *, source: str, host: str = FIRST) -> list[int]:
+        """The statuses of as many requests at once, from one client."""
+        argv = ["curl", "-sk", "-m", "20", "--connect-to", f"::{where.node(host).public_address}:", "-o", "/dev/null"]
+        argv += ["-w", "%{http_code}\\n", "--parallel", "--parallel-max", "30", "--interface", source]
+        prefix = where.nsenter_argv(self.layout.netns(where.INTERNET))
+        return [int(code) for code in processes.run([*prefix, *argv, f"{url}?[1-{count}]"]).split()]
 
     def get(self, url: str, *options: str, host: str = FIRST, source: str | None = None) -> Reply:
         """Ask a host directly, past Cloudflare, from the internet; status 0 when there was no answer of HTTP."""
@@ -142,14 +159,17 @@ def start(root: Path) -> Rig:
     )
     edge.ensure_keys(layout)
     keys = {host.name: edge.host_key(layout, host) for host in HOSTS}
-    whole = stackfile.merge(whole, {"edge": {"ssh": {"hostKeys": keys}}, "dns": {"origins": dict.fromkeys(keys, "enabled")}})
+    whole = stackfile.merge(
+        whole, {"edge": {"ssh": {"hostKeys": keys}}, "dns": {"origins": dict.fromkeys(keys, "enabled")}}
+    )
     rig = Rig(layout, load(whole, stack=STACK))
     for name in (where.INTERNET, where.CLOUDFLARE, *(host.name for host in HOSTS)):
         netns.start(layout, name)
     for host in HOSTS:
         disk = layout.data(host.name)
         hardware.write(disk / "hardware", cpus=where.NODE_CPUS, memory_gib=where.NODE_MEMORY_GIB)
-        rig.run(host.name, "sh", str(_MOUNTS), str(disk), host.name, str(root), str(_CHECKOUT))
+        (disk / "host").mkdir(exist_ok=True)
+        netns.run_in(layout, host.name, ["sh", str(_MOUNTS), str(disk), host.name, str(root), str(_CHECKOUT)])
         etc = netns.host_path(layout, host.name, "/etc")
         (etc / "resolv.conf").write_text(f"nameserver {where.CLOUDFLARE_ADDRESS}\n")
     cloudflare.start(layout)
@@ -157,7 +177,7 @@ def start(root: Path) -> Rig:
     edge.start(layout)
     bundle = authority.certificate_path(layout).read_text() + acme.root_path(layout).read_text()
     for host in HOSTS:
-        (netns.host_path(layout, host.name, CA_BUNDLE)).write_text(bundle)
+        rig.write(host.name, CA_BUNDLE, bundle)
         argv = [*netns.enter_argv(layout, host.name), "/usr/bin/python3", "-c", _BACKEND]
         processes.spawn(layout, f"{host.name}-backend", argv)
     return rig
@@ -171,4 +191,3 @@ def stop(root: Path) -> None:
     cloudflare.stop(layout)
     for name in (*(host.name for host in HOSTS), where.CLOUDFLARE, where.INTERNET):
         netns.remove(layout, name)
-

@@ -84,7 +84,7 @@ answers() {
 }
 
 await() {
-    local deadline=$((SECONDS + 15))
+    local deadline=$((SECONDS + 10))
     until answers "$1"; do
         ((SECONDS < deadline)) || return 1
         sleep 0.2
