@@ -14,7 +14,7 @@ from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_file
 
 UID, GID, PROXY_UID = 999, 1000, 99
 OLD = {"application": 'an "application" \\ password', "replication": 'a "replication" one', "sentinel": "a sentinel's"}
-NEW = {"application": "new application", "replication": "new replication", "sentinel": "new sentinel"}
+NEW = {user: f"canary-{user}" for user in OLD}
 PROXY = "redis-proxy"
 ADDRESSES = {f"redis-{ordinal}.redis-headless": 10 + ordinal for ordinal in range(3)} | {PROXY: 20}
 

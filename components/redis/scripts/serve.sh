@@ -131,9 +131,14 @@ apply_settings() {
 # The sentinels' old password stays good for a while: the sentinels elsewhere learn the new one later, and a master that they
 # cannot ask any more is dead to them.
 apply_passwords() {
-	act ACL LOAD >/dev/null || return 1
-	printf '>%s' "$login" | act -x ACL SETUSER sentinel >/dev/null || return 1
+	old=$login
+	# The server knows the new password already where an earlier attempt got no further than this.
+	if ! act ACL LOAD >/dev/null; then
+		login=$(cat "$secrets/sentinel")
+		act ACL LOAD >/dev/null || { login=$old && return 1; }
+	fi
 	login=$(cat "$secrets/sentinel")
+	[ "$old" = "$login" ] || printf '>%s' "$old" | act -x ACL SETUSER sentinel >/dev/null || return 1
 	forget_at=$(($(date +%s) + 2 * ${SETTLE_SECONDS:-120}))
 	printf '%s' "$(cat "$secrets/replication")" | act -x CONFIG SET masterauth >/dev/null
 }
