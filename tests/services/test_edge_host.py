@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from components.edge.nginx import nginx_step
 from components.edge.steps import Step
 from settings.model import Edge
 from tests.services import edge_hosts
@@ -203,6 +204,16 @@ def test_a_changed_setting_reloads_once_and_is_in_force(rig: Rig) -> None:
     assert workers(rig, SECOND).isdisjoint(before)
     assert rig.get(f"{SITE}/admin/", host=SECOND, source="198.51.100.10").status == 502
     assert rig.get(f"{SITE}/admin/", host=SECOND, source="203.0.113.10").status == 403
+
+
+def test_another_stack_on_the_same_host_serves_beside_the_first_and_leaves_what_it_owns(rig: Rig) -> None:
+    """X-34, X-78."""
+    other = rig.edge.model_copy(update={"hostname": "test-api.gxcoin.money"})
+    shared = rig.run(SECOND, "cat /etc/nginx/gx/host/http.conf /etc/nginx/gx/mainnet/*.conf | sha256sum")
+    succeed(rig, SECOND, nginx_step(SECOND, other, rig.settings.cluster.nodes, rig.settings.services, "testnet"))
+    assert rig.get("http://test-api.gxcoin.money/x", host=SECOND).headers["location"].startswith("https://test-api.")
+    assert rig.get(f"{SITE}/identity/", host=SECOND).status == 200
+    assert rig.run(SECOND, "cat /etc/nginx/gx/host/http.conf /etc/nginx/gx/mainnet/*.conf | sha256sum") == shared
 
 
 def test_a_renewed_certificate_is_served_at_once(rig: Rig) -> None:
