@@ -140,7 +140,8 @@ class RedisCluster(Component):
         config_map = k8s.core.v1.ConfigMap(
             self.child_name(part), metadata=owned(name, args.namespace), data=data, opts=self.child()
         )
-        return config_map.metadata.name.apply(str)
+        map_name: pulumi.Output[str] = config_map.metadata.name.apply(str)
+        return map_name
 
     def _stateful_set(self, args: RedisClusterArgs, headless: pulumi.Resource) -> k8s.apps.v1.StatefulSet:
         settings = args.settings

@@ -104,11 +104,15 @@ class Pod:
 
     def kill(self) -> None:
         """End everything in the pod at once, without a word."""
-        processes.kill(self._holder.pid)
+        self.strike()
         self._holder.wait(10)
         for process in self._containers.values():
             process.wait(10)
         processes.wait_until("the pod is gone", lambda: not Path(f"/proc/{self._init}").exists(), timeout=10)
+
+    def strike(self) -> None:
+        """Begin to end everything in the pod; nothing of it runs any more once `kill` has returned."""
+        processes.kill(self._holder.pid)
 
     def _prepare(self) -> None:
         skeleton = self._scratch / "skeleton"
@@ -171,6 +175,9 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         """Kill every pod and remove the network."""
+        # All at once, then wait for each.
+        for pod in self.pods.values():
+            pod.strike()
         for pod in self.pods.values():
             pod.kill()
         self._dns.kill()

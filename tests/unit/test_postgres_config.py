@@ -1,6 +1,7 @@
 """What the Postgres containers are given, as their settings ask for it."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_a_liveness_probe_does_not_end_a_server_that_recovers(mainnet: Postgres)
     assert server["startup_probe"]["period_seconds"] * server["startup_probe"]["failure_threshold"] >= 3600
 
 
-def pod(settings: Postgres) -> dict[str, object]:
+def pod(settings: Postgres) -> dict[str, Any]:
     placement = stacks.settings("mainnet").placement.databases
     return pod_spec(
         PodArgs(
