@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sandbox import images
 from sandbox import layout as where
-from sandbox.cloudflare import authority
+from sandbox.acme import service as acme
 from sandbox.cloudflare import service as cloudflare
 from sandbox.edge import service as edge
 from sandbox.layout import Layout
@@ -17,7 +17,8 @@ class Values:
     """Values of the running sandbox.
 
     `images` gives the reference with digest for every `name:tag`; `host_keys` the SSH host key of every node as
-    `<type> <base64>`; `ca_bundle` is the file, as the nodes see it, that the ACME server is verified with.
+    `<type> <base64>`; `ca_bundle` is the file, as the nodes see it, that the ACME server and
+    what it issues are verified with.
     """
 
     images: Mapping[str, str]
@@ -37,5 +38,5 @@ def gather(layout: Layout) -> Values:
         ssh_private_key=edge.operator_key(layout).read_text(encoding="utf-8"),
         zone_id=cloudflare.zone_id(),
         api_token=cloudflare.token(layout),
-        ca_bundle=authority.certificate_path(layout),
+        ca_bundle=acme.bundle_path(layout),
     )

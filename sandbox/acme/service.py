@@ -26,6 +26,11 @@ def root_path(layout: Layout) -> Path:
     return authority.directory(layout) / "acme-root.pem"
 
 
+def bundle_path(layout: Layout) -> Path:
+    """What a node trusts in the place of the public authorities: the ACME server itself, and what it issues."""
+    return authority.directory(layout) / "public-roots.pem"
+
+
 def start(layout: Layout) -> None:
     """Bring the public DNS and the ACME server up and return when both answer. Nothing happens when they run."""
     netns.start(layout, where.CLOUDFLARE)
@@ -102,6 +107,8 @@ def _start_pebble(layout: Layout) -> None:
     processes.wait_until(
         "the ACME server answers", lambda: _succeeds(layout, fetch), timeout=15, log=layout.log(_PEBBLE)
     )
+    roots = (authority.certificate_path(layout), root_path(layout))
+    bundle_path(layout).write_text("".join(root.read_text() for root in roots))
 
 
 def _spawn(layout: Layout, name: str, argv: list[str], env: dict[str, str] | None = None) -> None:

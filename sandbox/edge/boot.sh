@@ -16,7 +16,7 @@ fi
 # runs outside this namespace, keeps its own view of /var/lib.
 # By way of /run, since the checkout may lie below one of these, and an overlay takes no other as its upper layer.
 layers=/run/host-layers
-mkdir -p "$layers"
+mkdir -p "$layers" "$disk"
 mount --bind "$disk" "$layers"
 for path in /usr /var/lib /var/spool /var/cache; do
 	mkdir -p "$layers$path/upper" "$layers$path/work"

@@ -1,6 +1,7 @@
 """The main job on its real input: both stacks up on real nodes, ordinary diffs, drift, roll-outs, protection."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -102,7 +103,9 @@ def test_a_changed_value_rolls_exactly_the_workloads_that_read_it(testnet: Stack
 
 
 def test_a_roll_out_that_cannot_become_ready_fails_with_its_reason_and_the_next_up_recovers(testnet: Stack) -> None:
-    broken = testnet.edited("ghcr.io/gx-protocol/svc-tax:sandbox", "ghcr.io/gx-protocol/svc-tax:missing")
+    image = re.search(r"ghcr.io/gx-protocol/svc-tax:\S+", testnet.config_text())
+    assert image
+    broken = testnet.edited(image[0], f"ghcr.io/gx-protocol/svc-tax:missing@sha256:{'0' * 64}")
     failed = broken.up()
     assert failed.code != 0
     assert "svc-tax" in failed.output
@@ -118,3 +121,17 @@ def test_destroy_of_a_protected_stack_is_refused_and_touches_nothing(mainnet: St
     assert refused.code != 0
     assert "protect" in refused.output
     assert Counter(item["kind"] for item in get("all", mainnet.namespace)) == before
+
+
+def test_a_destroyed_stack_leaves_its_volumes_and_the_next_up_finds_the_data_again(testnet: Stack) -> None:
+    namespace = testnet.namespace
+    sql = ("exec", "-n", namespace, "postgres-0", "-c", "postgres", "--", "psql", "-U", "gx_admin", "-d", "gx_protocol")
+    kubectl(*sql, "-c", "create table if not exists survives (word text); insert into survives values ('here')")
+    testnet.pulumi("destroy", "--yes").ok()
+    assert get("deployments", namespace) == []
+    claims = {claim["metadata"]["name"] for claim in get("pvc", namespace)}
+    assert claims == {"postgres-data-postgres-0", "redis-data-redis-0"}
+    testnet.up().ok()
+    assert "here" in kubectl(*sql, "-t", "-c", "select word from survives")
+    kubectl(*sql, "-c", "drop table survives")
+    testnet.pulumi("preview", "--expect-no-changes").ok()
