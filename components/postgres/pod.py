@@ -47,6 +47,8 @@ def pod_spec(args: PodArgs) -> dict[str, Any]:
         "termination_grace_period_seconds": GRACE_SECONDS,
         "security_context": pod_security_context(UID),
         "affinity": affinity(args.placement, APP, one_per_node=True),
+        # A standby resolves its peers in the foreground, and is not promoted until it has an answer or has given up.
+        "dns_config": {"options": [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "2"}]},
         "init_containers": [_container("decide-role", "decide-role.sh", args)],
         "containers": [_container("postgres", "serve.sh", args) | _server()],
         "volumes": [

@@ -67,6 +67,8 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
         "termination_grace_period_seconds": GRACE_SECONDS,
         "security_context": pod_security_context(UID, GID),
         "affinity": affinity(args.placement, APP, one_per_node=True),
+        # Server and sentinel resolve names in the foreground: one that hangs judges nobody.
+        "dns_config": {"options": [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "2"}]},
         "containers": [server, sentinel] if settings.replicas > 1 else [server],
         "volumes": [
             {"name": "config", "config_map": {"name": args.config_map}},

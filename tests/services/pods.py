@@ -124,7 +124,9 @@ class Pod:
         (skeleton / "etc/passwd").write_text(_USERS)
         (skeleton / "etc/hosts").write_text("127.0.0.1 localhost\n")
         search = f"search {_DOMAIN} svc.cluster.local cluster.local"
-        (skeleton / "etc/resolv.conf").write_text(f"nameserver {_GATEWAY}\n{search}\noptions ndots:5\n")
+        (skeleton / "etc/resolv.conf").write_text(
+            f"nameserver {_GATEWAY}\n{search}\noptions ndots:5 timeout:1 attempts:2\n"
+        )
         mounts = [part for path, directory in self.spec.mounts.items() for part in (str(directory), path)]
         entered = ["nsenter", "-t", str(self._init), "--net", "--mount", "--pid"]
         _check([*entered, "sh", "-c", _ROOT, "sh", str(skeleton), str(self._root), *mounts])
@@ -165,7 +167,8 @@ class Lab:
         entered = ["nsenter", "-t", str(self._init), "--net"]
         for command in (
             ["ip", "link", "set", "lo", "up"],
-            ["ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0"],
+            # With an address of its own, or it would take another one with every port that comes and goes.
+            ["ip", "link", "add", "br0", "address", "02:00:00:00:00:01", "type", "bridge", "forward_delay", "0"],
             ["ip", "address", "add", f"{_GATEWAY}/24", "dev", "br0"],
             ["ip", "link", "set", "br0", "up"],
         ):
