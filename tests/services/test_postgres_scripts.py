@@ -249,8 +249,10 @@ def test_an_empty_volume_stays_empty_until_a_new_database_is_allowed(lab: Lab) -
     pod = cluster.start(0)
     cluster.await_says(0, "allowBootstrap is false")
     assert not list((lab.scratch / "data-0").iterdir())
+    assert pod.terminate("postgres") == 143
 
     cluster.configure(allow_bootstrap=True)
-    cluster.lab.wait("the instance is the primary", lambda: cluster.primary() == 0)
+    pod.start("postgres", "sh", "/etc/postgresql/serve.sh")
+    cluster.await_says(0, "primary: slots and passwords are as the settings say")
     assert pod.terminate("postgres") == 0
     assert "database system is shut down" in pod.read("postgres")

@@ -55,6 +55,19 @@ control() {
 	pg_controldata "$PGDATA" | sed -n "s/^$1: *//p"
 }
 
+# This instance's own timeline. After a promotion the control file names the old one until the next checkpoint ends, but the
+# history of the new one is there from the start.
+own_timeline() {
+	newest=$(control "Latest checkpoint's TimeLineID")
+	for history in "$PGDATA"/pg_wal/*.history; do
+		[ -e "$history" ] || continue
+		of=${history##*/}
+		of=$((0x${of%.history}))
+		[ "$of" -le "$newest" ] || newest=$of
+	done
+	echo "$newest"
+}
+
 become_standby() {
 	# Slots of an earlier life would hold back WAL that nobody will ask for.
 	rm -rf "$PGDATA"/pg_replslot/*
@@ -136,7 +149,7 @@ decide_with_data() {
 		rewind
 		return
 	fi
-	my_timeline=$(control "Latest checkpoint's TimeLineID")
+	my_timeline=$(own_timeline)
 	if [ "$timeline" -gt "$my_timeline" ]; then
 		reason="a peer is on timeline $timeline, this former primary on $my_timeline; waiting for the primary that was promoted"
 	elif [ "$ordinal" != "$PRIMARY_ORDINAL" ]; then
@@ -168,6 +181,8 @@ decide_without_data() {
 	fi
 }
 
+# The first process of a container ignores what it does not handle.
+trap 'exit 143' TERM INT
 round=0 last=''
 while :; do
 	read_cluster

@@ -7,7 +7,10 @@ set -eu
 # shellcheck source=components/postgres/scripts/lib.sh
 . "${0%/*}/lib.sh"
 
-sh "${0%/*}/decide-role.sh"
+sh "${0%/*}/decide-role.sh" &
+decision=$!
+trap 'kill -TERM "$decision" 2>/dev/null; exit 143' TERM INT
+wait "$decision"
 read_cluster
 
 # A standby must allow at least as many connections as the primary it replays, or it stops in the midst of a roll-out that

@@ -57,6 +57,7 @@ while :; do
 	initial_master
 	started_with=$(digest)
 	write_configuration
+	[ -z "$stopping" ] || exit 143
 	redis-server "$state" --sentinel &
 	sentinel=$!
 	while kill -0 "$sentinel" 2>/dev/null && [ "$(digest)" = "$started_with" ]; do

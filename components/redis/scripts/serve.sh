@@ -55,6 +55,8 @@ decide() {
 	fi
 }
 
+# The first process of a container ignores what it does not handle.
+trap 'exit 143' TERM INT
 master='' last=''
 while :; do
 	reason=''
