@@ -16,12 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from settings.loader import SettingsError, load
 from settings.model import Edge, Settings
 
 PROJECT = "gx-backend-infra"
 CLOUDFLARE = "https://api.cloudflare.com/client/v4"
 HOST_FILES = "ls -1 /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* /etc/letsencrypt/live/*/fullchain.pem 2>/dev/null"
+# Marks a value in the state that is more than JSON, such as an encrypted one.
+SIGNATURE = "4dabf18193072939515e22adb298388d"
 REFUSED = {"replace", "create-replacement", "delete-replaced", "delete"}
 
 
@@ -43,77 +47,170 @@ class Wanted:
         return self.urn.split("::")[-1]
 
 
+@dataclass(frozen=True)
+class Stack:
+    """A stack and its stack file."""
+
+    name: str
+    file: Path
+
+    def pulumi(self, command: str, *argv: str) -> str:
+        """Output of a Pulumi command on this stack. Raises ``AdoptError`` with what it printed when it fails."""
+        # Commands that only move the state know no stack file.
+        config = [] if command == "stack" else ["--config-file", str(self.file)]
+        words = [command, argv[0]] if command == "stack" else [command]
+        rest = argv[1:] if command == "stack" else argv
+        done = subprocess.run(
+            ["pulumi", *words, "--stack", self.name, *config, "--non-interactive", *rest],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise AdoptError(f"pulumi {command} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+
 def main() -> int:
     """Run the command; 0 when the stack is adopted or only listed, 1 with a message otherwise."""
     parser = argparse.ArgumentParser(prog="make adopt", description=__doc__)
     parser.add_argument("stack")
+    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
     parser.add_argument("--yes", action="store_true", help="import without asking")
     parser.add_argument("--list", action="store_true", help="list and write the import file only")
     arguments = parser.parse_args()
     try:
-        adopt(arguments.stack, confirmed=arguments.yes, list_only=arguments.list)
+        file = arguments.config_file or Path(f"Pulumi.{arguments.stack}.yaml")
+        adopt(Stack(arguments.stack, file), confirmed=arguments.yes, list_only=arguments.list)
     except (AdoptError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def adopt(stack: str, *, confirmed: bool, list_only: bool) -> None:
+def adopt(stack: Stack, *, confirmed: bool, list_only: bool) -> None:
     """List, write, import and preview; raises ``AdoptError`` when the preview would replace or delete anything."""
     settings = _settings(stack)
     with tempfile.TemporaryDirectory() as directory:
-        template = Path(directory) / "import.json"
-        wanted = list(_creations(_pulumi("preview", stack, "--json", "--import-file", str(template))))
-        skeleton: dict[str, Any] = json.loads(template.read_text()) if template.exists() else {"resources": []}
-    ids = _existing(wanted, settings)
-    _list(wanted, ids)
-    if settings.edge is not None:
-        _list_hosts(settings, settings.edge)
-    if not ids:
-        print("\nNothing of the stack exists yet outside its state: there is nothing to adopt.")
-        return
-    path = Path(f"adopt.{stack}.json")
-    path.write_text(json.dumps(import_file(skeleton, ids), indent=2) + "\n")
-    print(f"\n{len(ids)} objects can be imported; they are written to {path}.")
-    if list_only:
-        return
-    if not confirmed and input("Import them into the state of the stack? Only 'yes' imports: ") != "yes":
-        print("Nothing was imported.")
-        return
-    _pulumi("import", stack, "--file", str(path), "--yes", "--protect=false", "--generate-code=false")
-    _check_preview(stack)
+        wanted, skeleton = _planned(stack, settings, Path(directory))
+        ids = _existing(wanted, settings)
+        _list(wanted, ids)
+        if settings.edge is not None:
+            _list_hosts(settings, settings.edge)
+        if not ids:
+            print("\nNothing of the stack exists outside its state: there is nothing to adopt.")
+            return
+        found = import_file(skeleton, ids, settings.cluster.kubeconfig)
+        path = Path(f"adopt.{stack.name}.json")
+        path.write_text(json.dumps(without_provider_inputs(found), indent=2) + "\n")
+        print(f"\n{len(ids)} objects can be imported; they are listed in {path}.")
+        if list_only:
+            return
+        if not confirmed and input("Import them into the state of the stack? Only 'yes' imports: ") != "yes":
+            print("Nothing was imported.")
+            return
+        # Files with tokens end with their directory, which only its owner may read.
+        before, complete = Path(directory) / "before.json", Path(directory) / "import.json"
+        stack.pulumi("stack", "export", "--file", str(before))
+        complete.write_text(json.dumps(found))
+        try:
+            stack.pulumi("import", "--file", str(complete), "--yes", "--protect=false", "--generate-code=false")
+            _keep_declared(stack, wanted, Path(directory) / "after.json")
+            _check_preview(stack)
+        except AdoptError:
+            stack.pulumi("stack", "import", "--file", str(before))
+            print("The state of the stack is as it was before.", file=sys.stderr)
+            raise
 
 
-def import_file(skeleton: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
-    """The engine's own import file, reduced to components and to the resources that exist, with their identifiers."""
+def prune(found: Any, declared: Any) -> Any:  # noqa: ANN401 - JSON values
+    """What was found, reduced to the paths that the program declares. An encrypted value counts as one value."""
+    if isinstance(found, dict) and isinstance(declared, dict) and SIGNATURE not in found:
+        return {key: prune(value, declared[key]) for key, value in found.items() if key in declared}
+    if isinstance(found, list) and isinstance(declared, list) and len(found) == len(declared):
+        return [prune(each, wanted) for each, wanted in zip(found, declared, strict=True)]
+    return found
+
+
+def _keep_declared(stack: Stack, wanted: list[Wanted], file: Path) -> None:
+    """Reduce the imported inputs to what the program declares.
+
+    An import takes the whole live object for inputs, with what the server filled in. Fields that the program never
+    named would then show as removed, and removing a Service's clusterIP means replacing it.
+    """
+    stack.pulumi("stack", "export", "--file", str(file))
+    state = json.loads(file.read_text())
+    declared = {resource.urn: resource.inputs for resource in wanted}
+    for resource in state["deployment"].get("resources", []):
+        if resource["urn"] in declared and resource["type"].startswith("kubernetes:"):
+            resource["inputs"] = prune(resource["inputs"], declared[resource["urn"]])
+            if "__inputs" in resource.get("outputs", {}):
+                resource["outputs"]["__inputs"] = resource["inputs"]
+    file.write_text(json.dumps(state))
+    stack.pulumi("stack", "import", "--file", str(file))
+
+
+def import_file(skeleton: Mapping[str, Any], ids: Mapping[str, str], kubeconfig: str | None) -> dict[str, Any]:
+    """The engine's own import file, reduced to components, providers and the resources that exist, with identifiers."""
     resources = []
     for resource in skeleton["resources"]:
-        if resource.get("component"):
+        if resource["type"] == "pulumi:providers:kubernetes":
+            inputs = {name: value for name, value in resource["inputs"].items() if name != "kubeconfig"}
+            inputs |= {"kubeconfig": kubeconfig} if kubeconfig else {}
+            resources.append(resource | {"inputs": inputs})
+        elif resource.get("component") or resource["type"].startswith("pulumi:providers:"):
             resources.append(resource)
         elif (key := f"{resource['type']}::{resource.get('logicalName', resource['name'])}") in ids:
             resources.append(resource | {"id": ids[key]})
     return {"nameTable": dict(skeleton.get("nameTable") or {}), "resources": resources}
 
 
-def _settings(stack: str) -> Settings:
-    config = json.loads(_pulumi("config", stack, "--show-secrets", "--json"))
+def without_provider_inputs(found: Mapping[str, Any]) -> dict[str, Any]:
+    """An import file that may be kept and shown: providers are named, what they are configured with is not."""
+    shown = [{key: value for key, value in resource.items() if key != "inputs"} for resource in found["resources"]]
+    return {**found, "resources": shown}
+
+
+def _settings(stack: Stack) -> Settings:
+    config = json.loads(stack.pulumi("config", "--show-secrets", "--json"))
     prefix = f"{PROJECT}:"
     return load(
         {
             key.removeprefix(prefix): entry.get("objectValue", entry.get("value"))
             for key, entry in config.items()
             if key.startswith(prefix)
-        }
+        },
+        stack=stack.name,
     )
 
 
-def _pulumi(command: str, stack: str, *argv: str) -> str:
-    done = subprocess.run(
-        ["pulumi", command, "--stack", stack, "--non-interactive", *argv], capture_output=True, text=True, check=False
+def _planned(stack: Stack, settings: Settings, directory: Path) -> tuple[list[Wanted], dict[str, Any]]:
+    """What the next ``up`` would create, and the engine's import file for it.
+
+    Asked with a cluster that cannot be reached, for then the plugin takes the program's word: it would otherwise try
+    each creation on the server, and stop at the first object that exists.
+    """
+    nowhere = directory / "kubeconfig"
+    context = {"name": settings.cluster.context, "context": {"cluster": "nowhere", "user": "nobody"}}
+    nowhere.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "nowhere", "cluster": {"server": "https://127.0.0.1:9"}}],
+                "contexts": [context],
+                "users": [{"name": "nobody", "user": {}}],
+            }
+        )
     )
-    if done.returncode:
-        raise AdoptError(f"pulumi {command} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    content = yaml.safe_load(stack.file.read_text())
+    content["config"][f"{PROJECT}:cluster"]["kubeconfig"] = str(nowhere)
+    planned = Stack(stack.name, directory / f"Pulumi.{stack.name}.yaml")
+    planned.file.write_text(yaml.safe_dump(content))
+    template = directory / "planned.json"
+    wanted = list(_creations(planned.pulumi("preview", "--json", "--import-file", str(template))))
+    skeleton: dict[str, Any] = json.loads(template.read_text()) if template.exists() else {"resources": []}
+    return wanted, skeleton
 
 
 def _creations(preview: str) -> Iterator[Wanted]:
@@ -214,8 +311,8 @@ def _list_hosts(settings: Settings, edge: Edge) -> None:
                 print(f"on host  {node}: {line}")
 
 
-def _check_preview(stack: str) -> None:
-    preview = _pulumi("preview", stack, "--json")
+def _check_preview(stack: Stack) -> None:
+    preview = stack.pulumi("preview", "--json")
     steps = json.loads(preview[preview.index("{") :])["steps"]
     refused = [step for step in steps if step["op"] in REFUSED]
     if refused:

@@ -1,0 +1,42 @@
+"""A running system whose state is lost, or that Pulumi never made, is taken over as it is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sandbox.layout import INTERNET, nsenter_argv
+from sandbox.stacks import render
+from tests.engine.stack import BIN, LAYOUT, ROOT, Stack, get, run
+
+
+def adopt(stack: Stack) -> str:
+    """Output of the adoption command, run at the operator's desk."""
+    inside = nsenter_argv(LAYOUT.netns(INTERNET))
+    argv = [sys.executable, "-m", "operations.adopt", stack.name, "--yes", "--config-file", str(render(stack.name))]
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run([*inside, *argv], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_stack_without_its_state_is_adopted_without_touching_a_pod(testnet: Stack, tmp_path: Path) -> None:
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in get("pods", testnet.namespace)}
+
+    before, saved = pods(), tmp_path / "state.json"
+    run(BIN / "pulumi", "stack", "export", "--stack", testnet.name, "--file", str(saved)).ok()
+    run(BIN / "pulumi", "stack", "rm", "--stack", testnet.name, "--force", "--yes", "--preserve-config").ok()
+    try:
+        run(BIN / "pulumi", "config", "--stack", testnet.name).ok()
+        printed = adopt(testnet)
+        assert "it replaces and deletes nothing" in printed
+        assert "exists   StatefulSet              backend-testnet/postgres" in printed
+        testnet.up().ok()
+        assert pods() == before, "adopting restarted pods"
+        testnet.pulumi("preview", "--expect-no-changes").ok()
+    except BaseException:
+        run(BIN / "pulumi", "stack", "import", "--stack", testnet.name, "--file", str(saved)).ok()
+        raise
+    finally:
+        (ROOT / f"adopt.{testnet.name}.json").unlink(missing_ok=True)
