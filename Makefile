@@ -62,7 +62,9 @@ test-engine: $(VENV)/.installed ## Whole stacks with the real engine on the sand
 conformance: $(VENV)/.installed ## The plugins' behaviour that the program relies on; PLUGINS=standin|real
 	@GX_PLUGINS=$(PLUGINS) $(BIN)/python -m pytest -q tests/conformance
 
-test: check test-fast test-services conformance test-engine ## Everything (root)
+test: check test-fast ## Everything (root)
+	@$(BIN)/python -m sandbox.toolchain
+	@$(BIN)/python -m pytest -q --durations 15 tests/services tests/conformance tests/engine
 
 bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md
 	@$(BIN)/python -m tests.bench
