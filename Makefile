@@ -64,7 +64,7 @@ conformance: $(VENV)/.installed ## The plugins' behaviour that the program relie
 
 test: check test-fast ## Everything (root)
 	@$(BIN)/python -m sandbox.toolchain
-	@$(BIN)/python -m pytest -q --durations 15 tests/services tests/conformance tests/engine
+	@$(BIN)/python -m pytest -q --durations 15 tests/engine/test_cluster.py tests/conformance tests/services tests/engine
 
 bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md
 	@$(BIN)/python -m tests.bench
