@@ -38,9 +38,7 @@ def tour(names: Sequence[str]) -> None:
         say(f"  sandbox/bin/kubectl get pods -n backend-{name} -o wide")
         say(f"  sandbox/bin/pulumi preview --stack {name}")
     if "mainnet" in names:
-        say(
-            "  sandbox/bin/curl https://api.gxcoin.money/identity/users    through the edge to a pod"
-        )
+        say("  sandbox/bin/curl https://api.gxcoin.money/identity/users    through the edge to a pod")
         say("  sandbox/bin/curl -s http://10.60.0.20:8787/__sandbox/records    the Cloudflare double's records")
         say("  edit dns / origins in Pulumi.mainnet.yaml, then: sandbox/bin/pulumi up --stack mainnet    a failover")
     say("  make sandbox-status    make sandbox-down")
