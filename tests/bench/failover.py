@@ -74,10 +74,11 @@ def measure(directory: Path, runs: int) -> tuple[Amount, Amount]:
 
 
 def _without_records(resources: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    gone = {each["urn"] for each in resources if each["type"] == _DNS_TYPE}
-    for each in resources:
-        if each["urn"] not in gone:
-            yield {**each, "dependencies": [urn for urn in each.get("dependencies", []) if urn not in gone]}
+    """The resources without the DNS records, and nothing that refers to what is not there."""
+    kept = {each["urn"]: each for each in resources if each["type"] != _DNS_TYPE}
+    for each in kept.values():
+        dependencies = [urn for urn in each.get("dependencies", []) if urn in kept]
+        yield {**each, "dependencies": dependencies, "propertyDependencies": {}}
 
 
 def _section(rendered: Path, name: str) -> dict[str, Any]:
