@@ -9,7 +9,6 @@ import json
 import resource
 import runpy
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +53,10 @@ def main() -> None:
         )
     )
     set_all_config(config, ["gx-backend-infra:secrets"])
-    begun = time.monotonic()
     loop.run_until_complete(run_in_stack(lambda: _execute(program)))
-    wall = time.monotonic() - begun
     usage = resource.getrusage(resource.RUSAGE_SELF)
     report = {
         "cpu": usage.ru_utime + usage.ru_stime,
-        "wall": wall,
-        "peakMiB": usage.ru_maxrss / 1024,
         "resources": echo.resources,
         "imported": sorted({name.split(".")[0] for name in sys.modules if name.startswith("pulumi_")}),
     }

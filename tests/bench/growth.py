@@ -28,7 +28,6 @@ class Grown:
     resources: int
     composition: float
     preview: float
-    peak_mib: float
 
 
 def measure(directory: Path) -> Iterator[Grown]:
@@ -52,7 +51,6 @@ def measure(directory: Path) -> Iterator[Grown]:
             resources=len(state["deployment"]["resources"]),
             composition=child.cpu,
             preview=seconds(lambda argv=argv, engine=engine: engine.pulumi(*argv)),  # type: ignore[misc]
-            peak_mib=child.peak_mib,
         )
 
 

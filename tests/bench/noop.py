@@ -20,11 +20,9 @@ CPU_GOAL = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """What one run of a program under mocks cost: CPU and wall seconds, and which SDKs it imported."""
+    """What one run of a program under mocks cost: CPU seconds, resources, and which SDKs it imported."""
 
     cpu: float
-    wall: float
-    peak_mib: float
     resources: int
     imported: tuple[str, ...]
 
@@ -48,8 +46,6 @@ def under_mocks(program: Path, stack: str, config: Mapping[str, str]) -> Child:
     report = json.loads(run(sys.executable, "-P", child, program, stack, stdin=json.dumps(config)))
     return Child(
         cpu=report["cpu"],
-        wall=report["wall"],
-        peak_mib=report["peakMiB"],
         resources=report["resources"],
         imported=tuple(report["imported"]),
     )
