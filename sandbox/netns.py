@@ -62,6 +62,9 @@ def power_off(layout: Layout, name: str) -> None:
     if name != where.INTERNET and _exists(layout.netns(where.INTERNET)):
         port = where.machine(name).port
         internet = layout.netns(where.INTERNET)
+        # Both ends go with this one. Left to itself, the cable would stay while the kernel still tries to
+        # close connections of killed processes to machines that no longer answer, which takes minutes.
+        succeeds(["ip", "-n", internet, "link", "delete", port])
         processes.wait_until(
             f"the cable of {name} is gone",
             lambda: not succeeds(["ip", "-n", internet, "link", "show", port]),
