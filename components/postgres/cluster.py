@@ -8,6 +8,7 @@ import pulumi_kubernetes as k8s
 from components.base import Component, content_hash, owned
 from components.postgres import config
 from components.postgres.pod import APP, PodArgs, pod_spec
+from components.storage import volume_claim
 from components.workload_config import SecretKey
 from settings.model import Placement, Postgres, PostgresSecrets
 
@@ -115,16 +116,7 @@ class PostgresCluster(Component):
                     "metadata": {"labels": {"app": APP}, "annotations": {RESTART: restart}},
                     "spec": pod_spec(pod),
                 },
-                "volume_claim_templates": [
-                    {
-                        "metadata": {"name": "postgres-data"},
-                        "spec": {
-                            "access_modes": ["ReadWriteOnce"],
-                            "storage_class_name": args.storage_class,
-                            "resources": {"requests": {"storage": settings.storage}},
-                        },
-                    }
-                ],
+                "volume_claim_templates": [volume_claim("postgres-data", args.storage_class, settings.storage)],
             },
             opts=self.child(
                 protect=args.protect,

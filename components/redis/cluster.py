@@ -8,6 +8,7 @@ import pulumi_kubernetes as k8s
 from components.base import Component, content_hash, owned
 from components.redis import config
 from components.redis.pod import APP, PROXY_APP, PodArgs, proxy_pod, server_pod
+from components.storage import volume_claim
 from components.workload_config import SecretKey
 from settings.model import Placement, Redis, RedisSecrets
 
@@ -170,16 +171,7 @@ class RedisCluster(Component):
                     "metadata": {"labels": {"app": APP}, "annotations": {RESTART: restart}},
                     "spec": server_pod(pod, self.secret_name),
                 },
-                "volume_claim_templates": [
-                    {
-                        "metadata": {"name": "redis-data"},
-                        "spec": {
-                            "access_modes": ["ReadWriteOnce"],
-                            "storage_class_name": args.storage_class,
-                            "resources": {"requests": {"storage": settings.storage}},
-                        },
-                    }
-                ],
+                "volume_claim_templates": [volume_claim("redis-data", args.storage_class, settings.storage)],
             },
             opts=self.child(
                 protect=args.protect,

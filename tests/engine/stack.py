@@ -75,8 +75,8 @@ class Stack:
         return f"backend-{self.name}"
 
     def config_text(self) -> str:
-        """The stack file as the sandbox renders it."""
-        return render(self.name).read_text()
+        """The stack file: as edited, or as the sandbox renders it."""
+        return (self.config or render(self.name)).read_text()
 
     def edited(self, old: str, new: str) -> "Stack":
         """The stack with one piece of its stack file changed; the piece must occur exactly once."""
