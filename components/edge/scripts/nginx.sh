@@ -133,6 +133,7 @@ roll_back() {
         fi
     done
     if nginx -t -q; then
+        # What led here is reported by the caller; a reload that fails as well must not take its place.
         reload || true
     fi
 }
