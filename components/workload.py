@@ -21,9 +21,9 @@ TERMINATION_GRACE_SECONDS = 30
 # Endpoints take a moment to disappear everywhere; a pod that went at once would still be sent requests.
 DRAIN_SECONDS = 5
 # A container has this long to start before it is restarted.
-STARTUP_PERIOD_SECONDS, STARTUP_FAILURES = 2, 30
+STARTUP_PERIOD_SECONDS, STARTUP_FAILURES = 2, 140
 # One step of a roll-out: an image pull, the start and the termination of the pod before it.
-PROGRESS_DEADLINE_SECONDS = 120 + TERMINATION_GRACE_SECONDS
+PROGRESS_DEADLINE_SECONDS = 300 + TERMINATION_GRACE_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

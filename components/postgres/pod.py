@@ -7,6 +7,7 @@ import pulumi
 
 from components.placement import affinity, resources
 from components.postgres.config import PGPASS, PORT, ROLES
+from components.probes import command_probe
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from settings.model import Placement, Postgres
 
@@ -98,16 +99,7 @@ def _server() -> dict[str, Any]:
     """
     return {
         "ports": [{"name": "postgres", "container_port": PORT, "protocol": "TCP"}],
-        "startup_probe": _probe(_PROBE, period=2, failures=1800),
-        "readiness_probe": _probe(_PROBE, period=5, failures=3),
-        "liveness_probe": _probe(f"{_PROBE}; test $? -ne 2", period=10, failures=6),
-    }
-
-
-def _probe(command: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "exec": {"command": ["sh", "-c", command]},
-        "period_seconds": period,
-        "timeout_seconds": 5,
-        "failure_threshold": failures,
+        "startup_probe": command_probe(_PROBE, period=5, failures=720),
+        "readiness_probe": command_probe(_PROBE, period=10, failures=3),
+        "liveness_probe": command_probe(f"{_PROBE}; test $? -ne 2", period=30, failures=6),
     }

@@ -53,6 +53,8 @@ class RedisCluster(Component):
         port: Its port.
         secret_name: Secret with the users, their passwords and the URL.
         application_url: Key of the URL for workers and services.
+        backup_password: Key of the password of the user `backup`, who may copy the whole data set.
+        exporter_password: Key of the password of the user `exporter`, who sees counters.
         ready: Resources that exist once clients can connect.
     """
 
@@ -61,6 +63,8 @@ class RedisCluster(Component):
     port: int
     secret_name: pulumi.Output[str]
     application_url: SecretKey
+    backup_password: SecretKey
+    exporter_password: SecretKey
     ready: list[pulumi.Resource]
 
     def __init__(self, name: str, args: RedisClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -84,14 +88,18 @@ class RedisCluster(Component):
     def _secret(self, args: RedisClusterArgs) -> k8s.core.v1.Secret:
         password = args.secrets.application.get_secret_value()
         url = self.host.apply(lambda host: config.url(password, host))
+        clients = config.client_secrets(args.secrets)
         secret = k8s.core.v1.Secret(
             self.child_name("secrets"),
             metadata=owned(SECRET, args.namespace),
-            string_data=pulumi.Output.secret({**config.server_secrets(args.secrets), "url": url}),
+            string_data=pulumi.Output.secret({**config.server_secrets(args.secrets), **clients, "url": url}),
             opts=self.child(),
         )
-        self.application_url = SecretKey(
-            name=secret.metadata.name.apply(str), key="url", digest=url.apply(content_hash)
+        secret_name: pulumi.Output[str] = secret.metadata.name.apply(str)
+        self.application_url = SecretKey(name=secret_name, key="url", digest=url.apply(content_hash))
+        self.backup_password, self.exporter_password = (
+            SecretKey(name=secret_name, key=user, digest=pulumi.Output.secret(content_hash(clients[user])))
+            for user in (config.USERS.backup, config.USERS.exporter)
         )
         return secret
 

@@ -29,6 +29,8 @@ class Users:
     application: str = "application"
     replication: str = "replication"
     sentinel: str = "sentinel"
+    backup: str = "backup"
+    exporter: str = "exporter"
     health: str = "health"
 
 
@@ -79,13 +81,17 @@ def _password(secret: str) -> str:
 def server_acl(secrets: RedisSecrets) -> str:
     """users.acl: who may do what on the server. Nobody may do anything without a name.
 
-    The health user needs no password: it sees the role and the number of keys, and nothing else.
+    The health user needs no password: it sees the role and the number of keys, and nothing else. The backup user
+    copies the data set as a replica would (`redis-cli --rdb`), and reads no key by itself. The exporter sees counters:
+    no key, no slow command with its arguments, and no CONFIG GET, which would show it `masterauth`.
     Sentinel's rights are those of https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/, and
     what the container needs to apply changed settings.
     """
     application = _password(secrets.application.get_secret_value())
     replication = _password(secrets.replication.get_secret_value())
     sentinel = _password(secrets.sentinel.get_secret_value())
+    backup = _password(secrets.backup.get_secret_value())
+    exporter = _password(secrets.exporter.get_secret_value())
     return "\n".join(
         (
             "user default off",
@@ -93,6 +99,9 @@ def server_acl(secrets: RedisSecrets) -> str:
             f"user {USERS.replication} on {replication} +ping +psync +replconf",
             f"user {USERS.sentinel} on {sentinel} allchannels +multi +exec +slaveof +ping +subscribe +publish +role"
             " +info +config|rewrite +config|set +client|setname +client|kill +script|kill +acl|load +acl|setuser",
+            f"user {USERS.backup} on {backup} +ping +sync +psync +replconf +info +dbsize +role +lastsave",
+            f"user {USERS.exporter} on {exporter} +ping +info +dbsize +role +client|setname +slowlog|len"
+            " +latency|latest +latency|histogram",
             f"user {USERS.health} on nopass +ping +role +dbsize",
             "",
         )
@@ -103,6 +112,7 @@ def sentinel_acl(secrets: RedisSecrets) -> str:
     """sentinel.acl: who may do what on a sentinel."""
     application = _password(secrets.application.get_secret_value())
     sentinel = _password(secrets.sentinel.get_secret_value())
+    exporter = _password(secrets.exporter.get_secret_value())
     return "\n".join(
         (
             "user default off",
@@ -110,6 +120,8 @@ def sentinel_acl(secrets: RedisSecrets) -> str:
             " +unsubscribe +punsubscribe +client|setname +sentinel|get-master-addr-by-name +sentinel|masters"
             " +sentinel|replicas +sentinel|sentinels",
             f"user {USERS.sentinel} on {sentinel} allchannels +@all",
+            f"user {USERS.exporter} on {exporter} +ping +info +role +client|setname +sentinel|masters +sentinel|slaves"
+            " +sentinel|replicas +sentinel|sentinels +sentinel|ckquorum +sentinel|get-master-addr-by-name",
             f"user {USERS.health} on nopass +ping +sentinel|get-master-addr-by-name",
             "",
         )
@@ -123,6 +135,14 @@ def server_secrets(secrets: RedisSecrets) -> dict[str, str]:
         "sentinel.acl": sentinel_acl(secrets),
         "replication": secrets.replication.get_secret_value(),
         "sentinel": secrets.sentinel.get_secret_value(),
+    }
+
+
+def client_secrets(secrets: RedisSecrets) -> dict[str, str]:
+    """The Secret's keys for clients of the program's own, by the name of their user; no server reads them."""
+    return {
+        USERS.backup: secrets.backup.get_secret_value(),
+        USERS.exporter: secrets.exporter.get_secret_value(),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 
 from components.placement import FAST_EVICTION, affinity, resources
+from components.probes import command_probe
 from components.redis.config import HEALTH_PORT, PORT, SENTINEL_PORT
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from settings.model import Placement, Redis, Resources
@@ -45,12 +46,13 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
     server = _container(
         "redis", args, script="serve.sh", requests=settings.requests, limits=settings.limits, port=PORT
     ) | {
-        "startup_probe": _probe(_PING, period=2, failures=1800),
-        "readiness_probe": _probe("sh /etc/redis/ready.sh", period=5, failures=3),
+        "startup_probe": command_probe(_PING, period=5, failures=720),
+        "readiness_probe": command_probe("sh /etc/redis/ready.sh", period=10, failures=3),
         # Any answer is a sign of life; a server that loads its data answers with an error.
-        "liveness_probe": _probe(_PING, period=10, failures=6),
+        "liveness_probe": command_probe(_PING, period=30, failures=6),
     }
-    ping_sentinel = f"{_PING} -p {SENTINEL_PORT}"
+    # A sentinel has nothing to load: it serves when it listens, and a connection costs the node no process.
+    listening = {"tcp_socket": {"port": SENTINEL_PORT}, "timeout_seconds": 5}
     sentinel = _container(
         "sentinel",
         args,
@@ -59,9 +61,9 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
         limits=settings.sidecar_limits,
         port=SENTINEL_PORT,
     ) | {
-        "startup_probe": _probe(ping_sentinel, period=2, failures=60),
-        "readiness_probe": _probe(ping_sentinel, period=5, failures=3),
-        "liveness_probe": _probe(ping_sentinel, period=10, failures=6),
+        "startup_probe": listening | {"period_seconds": 2, "failure_threshold": 60},
+        "readiness_probe": listening | {"period_seconds": 5},
+        "liveness_probe": listening | {"period_seconds": 10, "failure_threshold": 6},
     }
     return _common(args) | {
         "termination_grace_period_seconds": GRACE_SECONDS,
@@ -107,15 +109,6 @@ def _container(
     }
 
 
-def _probe(command: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "exec": {"command": ["sh", "-c", command]},
-        "period_seconds": period,
-        "timeout_seconds": 5,
-        "failure_threshold": failures,
-    }
-
-
 def proxy_pod(args: PodArgs) -> dict[str, Any]:
     """Pod of the proxy that leads clients to the master. It holds no secret."""
     settings = args.settings
@@ -142,7 +135,7 @@ def proxy_pod(args: PodArgs) -> dict[str, Any]:
                 "volume_mounts": [{"name": "config", "mount_path": "/etc/haproxy", "read_only": True}],
                 "startup_probe": probe("/healthz", 1, 30),
                 "readiness_probe": probe("/readyz", 2, 2),
-                "liveness_probe": probe("/healthz", 10, 3),
+                "liveness_probe": probe("/healthz", 10, 6),
             }
         ],
         "volumes": [{"name": "config", "config_map": {"name": args.config_map}}],

@@ -13,7 +13,13 @@ from tests import stacks
 from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_files
 
 UID, GID, PROXY_UID = 999, 1000, 99
-OLD = {"application": 'an "application" \\ password', "replication": 'a "replication" one', "sentinel": "a sentinel's"}
+OLD = {
+    "application": 'an "application" \\ password',
+    "replication": 'a "replication" one',
+    "sentinel": "a sentinel's",
+    "backup": "a backup's",
+    "exporter": "an exporter's",
+}
 NEW = {user: f"canary-{user}" for user in OLD}
 PROXY = "redis-proxy"
 ADDRESSES = {f"redis-{ordinal}.redis-headless": 10 + ordinal for ordinal in range(3)} | {PROXY: 20}
@@ -85,6 +91,13 @@ class Cluster:
             return pod.run(*login, "--user", "application", "--no-auth-warning", "-h", target, *words).stdout.strip()
         except subprocess.TimeoutExpired:
             return ""
+
+    def as_user(self, user: str, target: str, *words: str) -> str:
+        """What a server answers another user than the application, errors included."""
+        pod = self.lab.pods[PROXY]
+        login = ["env", f"REDISCLI_AUTH={self.passwords[user]}", "timeout", "10", "redis-cli", "--no-auth-warning"]
+        done = pod.run(*login, "--user", user, "-h", target, *words)
+        return (done.stdout + done.stderr).strip()
 
     def role(self, ordinal: int) -> tuple[str, str]:
         """Role of an instance, and whether a replica is connected to its master."""
@@ -165,6 +178,37 @@ def test_nobody_gets_in_without_a_name_and_its_password(cluster: Cluster) -> Non
     health = ("redis-cli", "--user", "health", "-a", "health", "--no-auth-warning", "-h", PROXY)
     assert "NOPERM" in pod.run(*health, "GET", "probe").stdout
     assert "NOPERM" in cluster.command(PROXY, "FLUSHALL")
+
+
+def test_the_backup_user_copies_the_data_set_and_reads_or_changes_nothing_by_itself(cluster: Cluster) -> None:
+    assert cluster.command(PROXY, "SET", "kept", "in the copy") == "OK"
+    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+    replica = host((cluster.the_master() + 1) % 3)
+    copied = cluster.lab.pods[PROXY].run(
+        *["env", f"REDISCLI_AUTH={cluster.passwords['backup']}", "sh", "-ec"],
+        'cd /dev/shm; redis-cli --no-auth-warning --user backup -h "$1" --rdb a; redis-check-rdb a; strings a',
+        *["sh", replica],
+    )
+    assert copied.returncode == 0, copied.stderr
+    assert "RDB looks OK" in copied.stdout
+    assert "in the copy" in copied.stdout
+    assert cluster.as_user("backup", replica, "DBSIZE").isdigit()
+    assert "master_link_status:up" in cluster.as_user("backup", replica, "INFO", "replication")
+    for command in (("GET", "kept"), ("SET", "kept", "x"), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("BGSAVE",)):
+        assert "NOPERM" in cluster.as_user("backup", PROXY, *command), command
+
+
+def test_the_exporter_sees_counters_and_neither_keys_nor_passwords(cluster: Cluster) -> None:
+    master = host(cluster.the_master())
+    assert "used_memory:" in cluster.as_user("exporter", master, "INFO", "ALL")
+    assert cluster.as_user("exporter", master, "SLOWLOG", "LEN").isdigit()
+    for allowed in (("LATENCY", "LATEST"), ("LATENCY", "HISTOGRAM"), ("CLIENT", "SETNAME", "redis_exporter")):
+        assert "NOPERM" not in cluster.as_user("exporter", master, *allowed), allowed
+    for denied in (("GET", "probe"), ("SCAN", "0"), ("CONFIG", "GET", "*"), ("SLOWLOG", "GET"), ("PSYNC", "?", "-1")):
+        assert "NOPERM" in cluster.as_user("exporter", master, *denied), denied
+    assert "quorum" in cluster.as_user("exporter", master, "-p", "26379", "SENTINEL", "MASTERS")
+    assert "OK 3 usable" in cluster.as_user("exporter", master, "-p", "26379", "SENTINEL", "CKQUORUM", "gx")
+    assert "NOPERM" in cluster.as_user("exporter", master, "-p", "26379", "SENTINEL", "FAILOVER", "gx")
 
 
 def test_changed_settings_and_passwords_are_applied_without_a_restart(cluster: Cluster) -> None:

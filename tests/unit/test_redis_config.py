@@ -49,7 +49,8 @@ def test_memory_changes_no_setting_that_rolls_the_instances(mainnet: Redis) -> N
 
 def test_the_acl_files_hold_no_password_in_clear_and_nobody_may_do_anything_without_a_name() -> None:
     secrets = stacks.settings("mainnet").secrets.redis
-    passwords = [secrets.application, secrets.replication, secrets.sentinel]
+    passwords = [getattr(secrets, field) for field in type(secrets).model_fields]
+    assert len(passwords) == 5
     for acl in (config.server_acl(secrets), config.sentinel_acl(secrets)):
         assert acl.startswith("user default off\n")
         assert "#" in acl
