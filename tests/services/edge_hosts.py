@@ -20,7 +20,7 @@ from sandbox.cloudflare import authority
 from sandbox.cloudflare import service as cloudflare
 from sandbox.cluster import hardware
 from sandbox.edge import service as edge
-from sandbox.layout import Layout
+from sandbox.layout import Layout, NodeSpec
 from settings import stackfile
 from settings.loader import load
 from settings.model import Edge, Settings
@@ -158,20 +158,14 @@ def start(root: Path) -> Rig:
         },
     )
     edge.ensure_keys(layout)
-    keys = {host.name: edge.host_key(layout, host) for host in HOSTS}
-    whole = stackfile.merge(
-        whole, {"edge": {"ssh": {"hostKeys": keys}}, "dns": {"origins": dict.fromkeys(keys, "enabled")}}
-    )
+    keys = {node.name: edge.host_key(layout, node) for node in where.NODES}
+    origins = {host.name: "enabled" for host in HOSTS}
+    whole = stackfile.merge(whole, {"edge": {"ssh": {"hostKeys": keys}}, "dns": {"origins": origins}})
     rig = Rig(layout, load(whole, stack=STACK))
     for name in (where.INTERNET, where.CLOUDFLARE, *(host.name for host in HOSTS)):
         netns.start(layout, name)
     for host in HOSTS:
-        disk = layout.data(host.name)
-        hardware.write(disk / "hardware", cpus=where.NODE_CPUS, memory_gib=where.NODE_MEMORY_GIB)
-        (disk / "host").mkdir(exist_ok=True)
-        netns.run_in(layout, host.name, ["sh", str(_MOUNTS), str(disk), host.name, str(root), str(_CHECKOUT)])
-        etc = netns.host_path(layout, host.name, "/etc")
-        (etc / "resolv.conf").write_text(f"nameserver {where.CLOUDFLARE_ADDRESS}\n")
+        boot(layout, host)
     cloudflare.start(layout)
     acme.start(layout)
     edge.start(layout)
@@ -181,6 +175,16 @@ def start(root: Path) -> Rig:
         argv = [*netns.enter_argv(layout, host.name), "/usr/bin/python3", "-c", _BACKEND]
         processes.spawn(layout, f"{host.name}-backend", argv)
     return rig
+
+
+def boot(layout: Layout, host: NodeSpec) -> None:
+    """Give a machine that was just started its disk. Nothing runs on it yet."""
+    disk = layout.data(host.name)
+    hardware.write(disk / "hardware", cpus=where.NODE_CPUS, memory_gib=where.NODE_MEMORY_GIB)
+    (disk / "host").mkdir(exist_ok=True)
+    netns.run_in(layout, host.name, ["sh", str(_MOUNTS), str(disk), host.name, str(layout.root), str(_CHECKOUT)])
+    etc = netns.host_path(layout, host.name, "/etc")
+    (etc / "resolv.conf").write_text(f"nameserver {where.CLOUDFLARE_ADDRESS}\n")
 
 
 def stop(root: Path) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from components.edge.nginx import nginx_step
+from components.edge.packages import EDGE_PROGRAMS, packages_step
 from components.edge.steps import Step
 from settings.model import Edge
 from tests.services import edge_hosts
@@ -68,7 +69,7 @@ def rig(bare: Rig) -> Rig:
 
 
 def packages() -> Step:
-    return Step(title="Packages of the edge", script="packages.sh", files={})
+    return packages_step("Packages of the edge", EDGE_PROGRAMS)
 
 
 def test_both_hosts_serve_a_certificate_of_the_authority_for_the_public_name(rig: Rig) -> None:

@@ -1,21 +1,26 @@
 #!/bin/bash
-# Installs what the edge needs and is missing; what is there is left as it is.
+# Installs what is missing of the programs a node needs; what is there is left as it is.
 #   packages.sh <directory with settings.env>
 set -euo pipefail
 
-declare -A package=(
-    [certbot]=certbot
-    [curl]=curl
-    [logrotate]=logrotate
-    [nginx]=nginx
-    [openssl]=openssl
-)
+# shellcheck disable=SC1091 # written by the program
+source "$1/settings.env"
+: "${PROGRAMS:?}"
+
+read -ra wanted <<<"$PROGRAMS"
 # Without systemd its timers are cron's work.
-[[ -d /run/systemd/system ]] || package[cron]=cron
+[[ -d /run/systemd/system ]] || wanted+=(cron=cron)
+
+# The firewall and the edge of one node ask at once, and apt-get update does not wait for the lock on its lists.
+exec 9>/run/lock/gx-edge-packages.lock
+flock -w 600 9 || {
+    echo "packages: another provisioning has held /run/lock/gx-edge-packages.lock for 10 minutes. Fix: look for it with ps" >&2
+    exit 1
+}
 
 missing=()
-for program in "${!package[@]}"; do
-    command -v "$program" >/dev/null || missing+=("${package[$program]}")
+for each in "${wanted[@]}"; do
+    command -v "${each%%=*}" >/dev/null || missing+=("${each#*=}")
 done
 
 if ((${#missing[@]})); then
@@ -25,9 +30,8 @@ if ((${#missing[@]})); then
     fi
     export DEBIAN_FRONTEND=noninteractive
     echo "installing ${missing[*]}"
-    apt-get -q -o DPkg::Lock::Timeout=300 update
-    apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}"
+    # Without the lock's descriptor, which a daemon started by its package would hold for ever.
+    apt-get -q -o DPkg::Lock::Timeout=300 update 9>&-
+    apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}" 9>&-
 fi
-
-nginx -v 2>&1
-certbot --version 2>&1
+echo "present: ${wanted[*]#*=}"
