@@ -5,11 +5,16 @@ declares no resource itself, and its order is the order of the roll-out. DNS dep
 never waits for a node, a database or the Kubernetes API.
 """
 
+from datetime import UTC, datetime
+
 import pulumi
 from pulumi import ResourceOptions
 
+from checks.findings import ProofError
+from checks.prove import prove
 from components.namespace import BackendNamespace, BackendNamespaceArgs
-from components.network_policies import NetworkPolicies, NetworkPoliciesArgs
+from components.network import NetworkPolicies, NetworkPoliciesArgs
+from components.network_policies import policies, policies_elsewhere
 from components.postgres import PostgresCluster, PostgresClusterArgs
 from components.providers import kubernetes_provider, secret
 from components.redis import RedisCluster, RedisClusterArgs
@@ -20,8 +25,13 @@ from settings.model import Service, Worker
 
 try:
     settings = from_pulumi()
-except SettingsError as error:
+    proven = prove(settings, datetime.now(UTC).date())
+    if proven.refused:
+        raise ProofError(pulumi.get_stack(), proven.refused)
+except (SettingsError, ProofError) as error:
     raise pulumi.RunError(str(error)) from None
+for finding in proven.reported:
+    pulumi.log.warn(str(finding))
 
 env, images, secrets = settings.environment, settings.images, settings.secrets
 kubernetes = kubernetes_provider(settings.cluster)
@@ -38,16 +48,10 @@ backend = BackendNamespace(
     in_cluster(),
 )
 
-policies = NetworkPolicies(
+network = NetworkPolicies(
     "network",
     NetworkPoliciesArgs(
-        namespace=backend.namespace,
-        namespace_name=env.namespace,
-        services=settings.services,
-        nodes=settings.cluster.nodes,
-        monitoring_namespace=settings.cluster.monitoring_namespace,
-        redis_replicated=settings.redis.replicas > 1,
-        fabric=settings.fabric,
+        namespace=backend.namespace, policies=policies(settings), elsewhere=policies_elsewhere(settings)
     ),
     in_cluster(),
 )
@@ -64,7 +68,7 @@ postgres = PostgresCluster(
         storage_class=settings.cluster.storage_class,
         protect=env.protect_data,
     ),
-    in_cluster(policies),
+    in_cluster(network),
 )
 
 redis = RedisCluster(
@@ -80,7 +84,7 @@ redis = RedisCluster(
         storage_class=settings.cluster.storage_class,
         protect=env.protect_data,
     ),
-    in_cluster(policies),
+    in_cluster(network),
 )
 
 config = ApplicationConfig(
@@ -142,7 +146,7 @@ if settings.dns is not None:
     pulumi.export("origins", dns.origins)
 
 if settings.edge is not None:
-    from components.edge import EdgeNode, EdgeNodeArgs
+    from components.edge import EdgeNode, EdgeNodeArgs, NodeFirewall, NodeFirewallArgs
     from components.edge.provider import ssh_provider
 
     ssh = ssh_provider()
@@ -159,6 +163,18 @@ if settings.edge is not None:
                 private_key=secret(secrets.ssh_private_key),
             ),
             ResourceOptions(providers=[ssh], depends_on=records),
+        )
+    # Every node opens every NodePort, whether it runs Nginx or not.
+    for node in settings.cluster.nodes if settings.edge.firewall else ():
+        NodeFirewall(
+            f"{node}-firewall",
+            NodeFirewallArgs(
+                node=node,
+                settings=settings.edge,
+                nodes=settings.cluster.nodes,
+                private_key=secret(secrets.ssh_private_key),
+            ),
+            ResourceOptions(providers=[ssh]),
         )
     pulumi.export("url", f"https://{settings.edge.hostname}")
 

@@ -1,15 +1,14 @@
-"""Who may reach whom: default deny, and every allow as one named policy with its reason (NP rows, X-10 to X-17)."""
+"""Who may reach whom: default deny, and every allow as one named policy with its reason (NP rows, X-10 to X-17).
+
+Plain data and no Pulumi, so that ``checks.reachability`` proves exactly what ``components.network`` declares.
+"""
 
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pulumi
-import pulumi_kubernetes as k8s
-
-from components.base import Component, owned
-from settings.model import Fabric, Node, Service
+from settings.model import Fabric, Node, Service, Settings
 
 # A pod reaches a database, the services or Fabric because it carries one of these labels, and for no other reason.
 POSTGRES_ACCESS = "postgres-access"
@@ -29,7 +28,6 @@ METRICS_PORT = 9090
 
 # The only label that Kubernetes itself puts on every namespace (X-10).
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-WHY = "gxcoin.money/why"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,57 +273,24 @@ def fabric_ingress(fabric: Fabric, namespace: str) -> Policy:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkPoliciesArgs:
-    """Arguments of ``NetworkPolicies``; plain but for the namespace, since they decide which policies exist."""
-
-    namespace: pulumi.Input[str]
-    namespace_name: str
-    services: Mapping[str, Service]
-    nodes: Mapping[str, Node]
-    monitoring_namespace: str
-    redis_replicated: bool
-    fabric: Fabric | None
-
-
-def policies(args: NetworkPoliciesArgs) -> tuple[Policy, ...]:
+def policies(settings: Settings) -> tuple[Policy, ...]:
     """Every policy of the backend namespace."""
+    fabric = settings.fabric
     return (
         default_deny(),
         dns(),
         *postgres(),
-        *redis(replicated=args.redis_replicated),
-        *backend(args.services),
-        *node_ports(args.services, args.nodes),
-        prometheus(args.monitoring_namespace),
-        *([fabric_egress(args.fabric)] if args.fabric else []),
+        *redis(replicated=settings.redis.replicas > 1),
+        *backend(settings.services),
+        *node_ports(settings.services, settings.cluster.nodes),
+        prometheus(settings.cluster.monitoring_namespace),
+        *([fabric_egress(fabric)] if fabric else []),
     )
 
 
-class NetworkPolicies(Component):
-    """Default deny and every allow of one backend namespace, and on request the counterpart in the Fabric namespace.
-
-    Attributes:
-        names: Names of the policies in the backend namespace.
-    """
-
-    area = "platform"
-    names: pulumi.Output[list[str]]
-
-    def __init__(self, name: str, args: NetworkPoliciesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(name, opts)
-        made = [self._policy(policy, args.namespace) for policy in policies(args)]
-        if args.fabric is not None and args.fabric.manage_ingress_policy:
-            self._policy(fabric_ingress(args.fabric, args.namespace_name), args.fabric.namespace)
-        self.names = pulumi.Output.all(*(policy.metadata.name for policy in made)).apply(
-            lambda names: [str(each) for each in names]
-        )
-        self.register_outputs({"names": self.names})
-
-    def _policy(self, policy: Policy, namespace: pulumi.Input[str]) -> k8s.networking.v1.NetworkPolicy:
-        return k8s.networking.v1.NetworkPolicy(
-            self.child_name(policy.name),
-            metadata=owned(policy.name, namespace, annotations={WHY: policy.why}),
-            spec=policy.spec(),
-            opts=self.child(),
-        )
+def policies_elsewhere(settings: Settings) -> dict[str, tuple[Policy, ...]]:
+    """The policies of namespaces that belong to others, by namespace: the counterpart in Fabric's, where asked for."""
+    fabric = settings.fabric
+    if fabric is None or not fabric.manage_ingress_policy:
+        return {}
+    return {fabric.namespace: (fabric_ingress(fabric, settings.environment.namespace),)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from settings import stackfile
 from settings.loader import SettingsError, load
+from settings.model import Settings
 
 
 def main() -> int:
@@ -30,6 +31,12 @@ def main() -> int:
         return 1
     print(f"{path.name} is complete and consistent.")
     return 0
+
+
+def read(path: Path) -> Settings:
+    """The settings of a stack file, with a stand-in for every encrypted value. Raises ``SettingsError``."""
+    stack = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
+    return load(_opened(stackfile.config(path.read_text(encoding="utf-8"))), stack=stack)
 
 
 def _opened(config: Mapping[str, object]) -> dict[str, object]:

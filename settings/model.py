@@ -20,6 +20,7 @@ from settings.types import (
     HostKey,
     ImageRef,
     IpAddress,
+    IsoDate,
     NodePort,
     Port,
     PublicIpv4,
@@ -61,6 +62,10 @@ class Environment(Section):
         description="Value of the environment's PriorityClass; mainnet is above testnet, and Fabric above both."
     )
     require_image_digests: bool = Field(description="Refuse images that are not pinned to a digest.")
+    refuse_tight_fit: bool = Field(
+        description="Refuse pods that have a placement which the scheduler may miss, unless fit-tight is accepted; else"
+        " it is reported."
+    )
     protect_data: bool = Field(
         description="Refuse to delete the namespace, the databases and the edge nodes' certificates (NS-12)."
     )
@@ -272,7 +277,9 @@ class Ssh(Section):
 
     user: Text = Field(description="Account that may run the provisioning scripts as root.")
     port: Port = 22
-    host_keys: dict[DnsLabel, HostKey] = Field(description="Pinned host key of every edge node.")
+    host_keys: dict[DnsLabel, HostKey] = Field(
+        description="Pinned host key of every edge node; with a firewall, of every node."
+    )
 
 
 class RateLimit(Section):
@@ -302,6 +309,31 @@ class Monitor(Section):
     email: Email | None = Field(default=None, description="Receiver of alerts; absent means the log alone.")
 
 
+class NodePortAccess(StrEnum):
+    """What happens to NodePort traffic from outside the cluster."""
+
+    COUNT = "count"
+    ENFORCE = "enforce"
+
+
+class WebAccess(StrEnum):
+    """Who may reach ports 80 and 443 of the nodes."""
+
+    OPEN = "open"
+    CLOUDFLARE = "cloudflare"
+
+
+class Firewall(Section):
+    """Host firewall of every node of the cluster (X-16, X-37). Packets to the SSH port always pass."""
+
+    node_ports: NodePortAccess = Field(
+        description="Traffic to 30000-32767 from outside the nodes and their pods: counted and logged, or dropped."
+    )
+    web: WebAccess = Field(
+        description="Ports 80 and 443: open, or for Cloudflare's proxy, the nodes and their pods alone."
+    )
+
+
 class Edge(Section):
     """Public entry: Nginx, certificates and health monitor on the nodes (design decisions 5, 7 to 10)."""
 
@@ -321,6 +353,9 @@ class Edge(Section):
     acme: Acme
     rate_limit: RateLimit
     monitor: Monitor
+    firewall: Firewall | None = Field(
+        default=None, description="Host firewall of every node; in one stack of a cluster alone, absent in the others."
+    )
 
 
 class OriginState(StrEnum):
@@ -374,6 +409,8 @@ class RedisSecrets(Section):
     application: SecretStr
     replication: SecretStr
     sentinel: SecretStr
+    backup: SecretStr
+    exporter: SecretStr
 
 
 class Secrets(Section):
@@ -386,6 +423,18 @@ class Secrets(Section):
     )
     ssh_private_key: SecretStr | None = Field(
         default=None, description="Key of the provisioning account on the edge nodes."
+    )
+
+
+# --- accepted findings ------------------------------------------------------------------------------------------------
+
+
+class Acceptance(Section):
+    """A finding of a proof that the operators know of and live with for a while."""
+
+    reason: Text = Field(description="Why it is acceptable.")
+    expires: IsoDate = Field(
+        description="Last day, as 2027-03-31. After it the PR check and the nightly run fail; an update never does."
     )
 
 
@@ -405,4 +454,7 @@ class Settings(Section):
     edge: Edge | None = None
     dns: Dns | None = None
     images: Images
+    accepted: dict[DnsLabel, Acceptance] = Field(
+        default_factory=dict, description="Findings of the proofs that are accepted, by the finding's name."
+    )
     secrets: Secrets

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from settings.model import Cluster, Dns, Edge, Exposure, OriginState, Service, Worker
+from settings.model import Cluster, Dns, Edge, Exposure, Service, Worker
 from settings.problems import Problem, shown
 from settings.rules_placement import unknown_node
 
@@ -69,24 +69,35 @@ def edge_nodes_are_reachable(edge: Edge | None, cluster: Cluster) -> Iterator[Pr
             yield Problem(path, "named twice", "name each node once", shown(name))
         elif name not in cluster.nodes:
             yield unknown_node(path, name, cluster)
-        else:
-            if cluster.nodes[name].public_ip is None:
-                yield Problem(
-                    path,
-                    "a node without a public address",
-                    f"add publicIp to cluster.nodes.{name}, or remove the node here",
-                    shown(name),
-                )
-            if name not in edge.ssh.host_keys:
-                yield Problem(
-                    f"edge.ssh.hostKeys.{name}",
-                    "missing: the host key of an edge node",
-                    "run `make configure STACK=…`, which reads it and asks",
-                )
+        elif cluster.nodes[name].public_ip is None:
+            yield Problem(
+                path,
+                "a node without a public address",
+                f"add publicIp to cluster.nodes.{name}, or remove the node here",
+                shown(name),
+            )
+
+
+def provisioned_nodes_are_pinned(edge: Edge | None, cluster: Cluster) -> Iterator[Problem]:
+    """Every node that is provisioned over SSH has a pinned host key, and no other is named."""
+    if edge is None:
+        return
+    provisioned = [name for name in cluster.nodes if name in edge.nodes or edge.firewall is not None]
+    for name in provisioned:
+        if name not in edge.ssh.host_keys:
+            yield Problem(
+                f"edge.ssh.hostKeys.{name}",
+                "missing: the host key of a node that is provisioned",
+                "run `make configure STACK=…`, which reads it and asks",
+            )
     for section, names in (("ssh.hostKeys", edge.ssh.host_keys), ("reprovision", edge.reprovision)):
         for name in names:
-            if name not in edge.nodes:
-                yield Problem(f"edge.{section}.{name}", "no edge node", f"one of {', '.join(edge.nodes)}, or remove it")
+            if name not in provisioned:
+                yield Problem(
+                    f"edge.{section}.{name}",
+                    "no node that is provisioned",
+                    f"one of {', '.join(provisioned)}, or remove it",
+                )
 
 
 def edge_exposes_services(edge: Edge | None, services: dict[str, Service]) -> Iterator[Problem]:
@@ -153,16 +164,6 @@ def hostname_is_in_the_zone(dns: Dns | None) -> Iterator[Problem]:
         )
 
 
-def one_origin_stays(dns: Dns | None) -> Iterator[Problem]:
-    """The last healthy origin is never switched off by mistake (CF-20)."""
-    if dns is not None and OriginState.ENABLED not in dns.origins.values():
-        yield Problem(
-            "dns.origins",
-            f"every origin is disabled: {dns.hostname} would lead nowhere",
-            "enable at least one; to take the name down on purpose, remove gx-backend-infra:dns from the stack file",
-        )
-
-
 def origins_have_addresses(dns: Dns | None, cluster: Cluster) -> Iterator[Problem]:
     """An origin is a declared node with a public address."""
     if dns is None:
@@ -181,8 +182,8 @@ RULES = (
     paths_are_unique,
     metrics_port_is_free,
     edge_nodes_are_reachable,
+    provisioned_nodes_are_pinned,
     edge_exposes_services,
-    one_origin_stays,
     origins_have_addresses,
     hostname_is_in_the_zone,
     dns_and_edge_agree,

@@ -6,6 +6,7 @@ A validator returns the value in its canonical form or raises ``ValueError`` wit
 
 import ipaddress
 import re
+from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
@@ -35,6 +36,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _HEX32 = re.compile(r"[0-9a-f]{32}")
 _URL_PREFIX = re.compile(r"/[a-z0-9][a-z0-9-]*")
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[^\s?#]*)?")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DURATION = re.compile(r"\d+(s|m|h|d)")
 
 
@@ -163,6 +165,17 @@ def duration(value: str) -> str:
     return value
 
 
+def iso_date(value: str) -> str:
+    """Calendar date as ISO 8601 writes it."""
+    if not _DATE.fullmatch(value):
+        raise ValueError("not a date. Fix: write '2027-03-31', in quotes")
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("no day of the calendar. Fix: write '2027-03-31', in quotes") from None
+    return value
+
+
 def _pattern(expression: re.Pattern[str], *also: str) -> WithJsonSchema:
     """What an editor can check of a type: its form, or that it is a number where ``also`` allows one."""
     return WithJsonSchema({"type": ["string", *also] if also else "string", "pattern": f"^(?:{expression.pattern})$"})
@@ -181,6 +194,7 @@ Email = Annotated[str, AfterValidator(email), _pattern(_EMAIL)]
 CloudflareId = Annotated[str, AfterValidator(cloudflare_id), _pattern(_HEX32)]
 Url = Annotated[str, AfterValidator(url), _pattern(_URL)]
 Duration = Annotated[str, AfterValidator(duration), _pattern(_DURATION)]
+IsoDate = Annotated[str, AfterValidator(iso_date), _pattern(_DATE)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 # The static half of the default range: ports here are never handed out dynamically (X-05).
 NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]

@@ -68,8 +68,9 @@ def _edge(config: Mapping[str, object]) -> Iterator[Want]:
         yield Want(
             path="secrets.sshPrivateKey", question="File with that account's private key", checked=_text, secret=True
         )
-    nodes = at(config, "edge.nodes")
-    for name in nodes if isinstance(nodes, list) else ():
+    # The firewall is every node's.
+    nodes = at(config, "edge.nodes" if at(config, "edge.firewall") is None else "cluster.nodes")
+    for name in nodes if isinstance(nodes, list | Mapping) else ():
         path = f"edge.ssh.hostKeys.{name}"
         if at(config, path) is None:
             yield Want(path=path, question=f"SSH host key of {name}, as '<type> <base64>'", checked=types.host_key)

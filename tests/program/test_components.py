@@ -10,9 +10,10 @@ import pytest
 import components
 from components.base import PROJECT, Component
 from components.dns_failover import DnsFailover, DnsFailoverArgs
-from components.edge import EdgeNode, EdgeNodeArgs
+from components.edge import EdgeNode, EdgeNodeArgs, NodeFirewall, NodeFirewallArgs
 from components.namespace import BackendNamespace, BackendNamespaceArgs
-from components.network_policies import NetworkPolicies, NetworkPoliciesArgs
+from components.network import NetworkPolicies, NetworkPoliciesArgs
+from components.network_policies import fabric_ingress, policies
 from components.postgres import PostgresCluster, PostgresClusterArgs
 from components.redis import RedisCluster, RedisClusterArgs
 from components.workload import Workload, WorkloadArgs
@@ -51,15 +52,8 @@ def _namespace(name: str, values: Settings) -> None:
 
 def _network(name: str, values: Settings) -> None:
     assert values.fabric is not None
-    args = NetworkPoliciesArgs(
-        namespace=name,
-        namespace_name=name,
-        services=values.services,
-        nodes=values.cluster.nodes,
-        monitoring_namespace=values.cluster.monitoring_namespace,
-        redis_replicated=True,
-        fabric=values.fabric.model_copy(update={"manage_ingress_policy": True}),
-    )
+    counterpart = fabric_ingress(values.fabric, name)
+    args = NetworkPoliciesArgs(namespace=name, policies=policies(values), elsewhere={"fabric": (counterpart,)})
     NetworkPolicies(name, args)
 
 
@@ -137,12 +131,21 @@ def _edge(name: str, values: Settings) -> None:
     EdgeNode(name, args)
 
 
+def _firewall(name: str, values: Settings) -> None:
+    assert values.edge is not None
+    args = NodeFirewallArgs(
+        node="srv1117946", settings=values.edge, nodes=values.cluster.nodes, private_key=values.edge.hostname
+    )
+    NodeFirewall(name, args)
+
+
 BUILDERS: dict[type[Component], Callable[[str, Settings], None]] = {
     ApplicationConfig: _config,
     BackendNamespace: _namespace,
     DnsFailover: _dns,
     EdgeNode: _edge,
     NetworkPolicies: _network,
+    NodeFirewall: _firewall,
     PostgresCluster: _postgres,
     RedisCluster: _redis,
     Workload: _workload,
@@ -158,6 +161,7 @@ def test_the_components_are_these() -> None:
         "gx:data:RedisCluster",
         "gx:dns:DnsFailover",
         "gx:edge:EdgeNode",
+        "gx:edge:NodeFirewall",
         "gx:platform:BackendNamespace",
         "gx:platform:NetworkPolicies",
     ]
@@ -186,7 +190,11 @@ def test_two_of_a_component_live_in_one_stack_and_register_the_outputs_they_decl
 
     found = capture.run(program)
     parents = [resource for resource in found.resources if not resource.custom]
-    assert [(parent.type, parent.name) for parent in parents] == [(token(component), "one"), (token(component), "two")]
+    # Registrations are requests on threads: their order of arrival says nothing.
+    assert sorted((parent.type, parent.name) for parent in parents) == [
+        (token(component), "one"),
+        (token(component), "two"),
+    ]
     children = [resource for resource in found.resources if resource.custom]
     assert len(children) >= 2
     assert all(child.name.startswith(("one-", "two-")) for child in children)

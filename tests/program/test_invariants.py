@@ -127,6 +127,18 @@ def test_every_long_running_container_has_a_readiness_and_a_liveness_probe(progr
             assert {"readinessProbe", "livenessProbe"} <= container.keys(), (where, container["name"])
 
 
+def test_probes_start_few_processes_in_a_pod(program: Capture) -> None:
+    """A process started by a probe costs most on a busy node, and kills what it should guard: one in 7 s at most."""
+    for where, template in program.pods().items():
+        probes = [
+            container[kind]
+            for container in template["spec"]["containers"]
+            for kind in ("readinessProbe", "livenessProbe")
+            if "exec" in container[kind]
+        ]
+        assert sum(1 / probe["periodSeconds"] for probe in probes) <= 1 / 7, where
+
+
 def test_every_pod_is_below_fabric_in_priority(program: Capture) -> None:
     (priority,) = program.of("PriorityClass")
     assert priority.inputs["value"] < 0

@@ -1,23 +1,15 @@
 """Who may reach whom, asked of the policies of both environments as a policy engine would."""
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
-from components.network_policies import NetworkPoliciesArgs, Peer, Pods, Policy, Rule, fabric_ingress, policies
+from checks.policy_engine import ANY_PORT, Direction, End, PodPort, allowed
+from components.network_policies import Policy, fabric_ingress, policies
 from tests.stacks import settings
 
 STACKS = ("mainnet", "testnet")
-
-
-@dataclass(frozen=True)
-class End:
-    """A pod, or an address outside all pods."""
-
-    namespace: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,18 +24,18 @@ class Backend:
         return f"backend-{self.stack}"
 
     def pod(self, app: str, *access: str) -> End:
-        return End(self.namespace, {"app": app} | {f"{each}-access": "true" for each in access})
+        return elsewhere(self.namespace, {"app": app} | {f"{each}-access": "true" for each in access})
 
     def workload(self, app: str, *access: str) -> End:
         return self.pod(app, "postgres", "redis", *access)
 
     def ingress(self, source: End, target: End, port: int, protocol: str = "TCP") -> bool:
         """Whether a pod of this namespace may be reached."""
-        return self._allows("Ingress", target, source, port, protocol)
+        return self._allows(Direction.INGRESS, target, source, port, protocol)
 
     def egress(self, source: End, target: End, port: int, protocol: str = "TCP") -> bool:
         """Whether a pod of this namespace may reach out."""
-        return self._allows("Egress", source, target, port, protocol)
+        return self._allows(Direction.EGRESS, source, target, port, protocol)
 
     def open(self, source: End, target: End, port: int) -> bool:
         """Whether one pod of this namespace reaches another: both ends have to allow it."""
@@ -53,59 +45,35 @@ class Backend:
         """Whether both ends refuse, so that one mistake alone does not open the way."""
         return not self.egress(source, target, port) and not self.ingress(source, target, port)
 
-    def _allows(self, kind: str, own: End, other: End, port: int, protocol: str) -> bool:
-        about = [policy for policy in self.policies if kind in policy.types and selects(policy.pods, own.labels)]
-        assert about, f"no policy isolates {own}"
-        rules = [rule for policy in about for rule in (policy.ingress if kind == "Ingress" else policy.egress)]
-        return any(self._matches(rule, other, port, protocol) for rule in rules)
-
-    def _matches(self, rule: Rule, other: End, port: int, protocol: str) -> bool:
-        return port in rule.ports and protocol in rule.protocols and any(self._is(peer, other) for peer in rule.peers)
-
-    def _is(self, peer: Peer, end: End) -> bool:
-        if peer.network is not None:
-            return end.address is not None and ipaddress.ip_address(end.address) in ipaddress.ip_network(peer.network)
-        return (
-            end.address is None
-            and end.namespace == (peer.namespace or self.namespace)
-            and selects(peer.pods, end.labels)
-        )
+    def _allows(self, direction: Direction, own: End, other: End, port: int, protocol: str) -> bool:
+        found = allowed(self.policies, direction, own, other)
+        assert ANY_PORT not in found, f"no policy isolates {own}"
+        return PodPort(protocol, port) in found
 
 
-def selects(pods: Pods, labels: dict[str, str]) -> bool:
-    """Whether a selector picks a pod with these labels."""
-    by_label = all(labels.get(key) == value for key, value in pods.labels.items())
-    return by_label and (not pods.apps or labels.get("app") in pods.apps)
+def elsewhere(namespace: str, labels: dict[str, str] | None = None) -> End:
+    return End(name="", namespace=namespace, labels=labels or {})
 
 
-def arguments(stack: str) -> NetworkPoliciesArgs:
-    values = settings(stack)
-    return NetworkPoliciesArgs(
-        namespace=values.environment.namespace,
-        namespace_name=values.environment.namespace,
-        services=values.services,
-        nodes=values.cluster.nodes,
-        monitoring_namespace=values.cluster.monitoring_namespace,
-        redis_replicated=values.redis.replicas > 1,
-        fabric=values.fabric,
-    )
+def address(value: str) -> End:
+    return End(name="", address=value)
 
 
 @pytest.fixture(params=STACKS)
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return Backend(request.param, policies(arguments(request.param)))
+    return Backend(request.param, policies(settings(request.param)))
 
 
 @pytest.fixture
 def mainnet() -> Backend:
-    return Backend("mainnet", policies(arguments("mainnet")))
+    return Backend("mainnet", policies(settings("mainnet")))
 
 
 def test_every_pod_is_denied_everything_by_default(backend: Backend) -> None:
     stranger, other = backend.pod("stranger"), backend.pod("other")
     assert backend.shut(stranger, other, 8080)
-    assert not backend.egress(stranger, End(address="1.1.1.1"), 443)
-    assert not backend.ingress(End(address="1.1.1.1"), stranger, 443)
+    assert not backend.egress(stranger, address("1.1.1.1"), 443)
+    assert not backend.ingress(address("1.1.1.1"), stranger, 443)
 
 
 def test_the_documented_policies_keep_their_names(backend: Backend) -> None:
@@ -129,7 +97,10 @@ def test_every_policy_says_why_it_is_there(backend: Backend) -> None:
 def test_every_pod_resolves_names_at_cluster_dns_and_reaches_nothing_else_there(
     backend: Backend, protocol: str
 ) -> None:
-    dns, other = End("kube-system", {"k8s-app": "kube-dns"}), End("kube-system", {"k8s-app": "metrics-server"})
+    dns, other = (
+        elsewhere("kube-system", {"k8s-app": "kube-dns"}),
+        elsewhere("kube-system", {"k8s-app": "metrics-server"}),
+    )
     for pod in (backend.pod("postgres"), backend.workload("projector"), backend.pod("redis-proxy")):
         assert backend.egress(pod, dns, 53, protocol)
         assert not backend.egress(pod, dns, 443, protocol)
@@ -177,12 +148,12 @@ def test_workers_and_databases_reach_no_service_and_are_not_reached_by_one(backe
 
 def test_nodes_reach_exactly_the_services_that_have_a_node_port(mainnet: Backend) -> None:
     identity, wallet = mainnet.workload("svc-identity", "service"), mainnet.workload("svc-wallet", "service")
-    for address in ("10.60.0.11", "10.60.0.14", "10.42.0.0", "10.42.0.1", "10.42.3.0", "10.42.3.1"):
-        assert mainnet.ingress(End(address=address), identity, 3001), address
-        assert not mainnet.ingress(End(address=address), wallet, 3002), address
-        assert not mainnet.ingress(End(address=address), mainnet.pod("postgres"), 5432), address
-    for address in ("10.42.0.2", "10.60.0.15", "72.60.210.201", "1.1.1.1"):
-        assert not mainnet.ingress(End(address=address), identity, 3001), address
+    for each in ("10.60.0.11", "10.60.0.14", "10.42.0.0", "10.42.0.1", "10.42.3.0", "10.42.3.1"):
+        assert mainnet.ingress(address(each), identity, 3001), each
+        assert not mainnet.ingress(address(each), wallet, 3002), each
+        assert not mainnet.ingress(address(each), mainnet.pod("postgres"), 5432), each
+    for each in ("10.42.0.2", "10.60.0.15", "72.60.210.201", "1.1.1.1"):
+        assert not mainnet.ingress(address(each), identity, 3001), each
 
 
 def test_no_policy_opens_a_network_wider_than_one_address(backend: Backend) -> None:
@@ -198,25 +169,25 @@ def test_no_policy_opens_a_network_wider_than_one_address(backend: Backend) -> N
 
 
 def test_prometheus_reads_metrics_and_nothing_else(backend: Backend) -> None:
-    prometheus = End("monitoring", {"app": "prometheus"})
+    prometheus = elsewhere("monitoring", {"app": "prometheus"})
     assert backend.ingress(prometheus, backend.workload("projector"), 9090)
     assert not backend.ingress(prometheus, backend.workload("svc-tax", "service"), 3007)
-    assert not backend.ingress(End("default"), backend.workload("projector"), 9090)
+    assert not backend.ingress(elsewhere("default"), backend.workload("projector"), 9090)
 
 
 def test_only_pods_with_fabric_access_reach_the_fabric_network_of_their_environment(backend: Backend) -> None:
     own, other = ("fabric", "fabric-testnet") if backend.stack == "mainnet" else ("fabric-testnet", "fabric")
     worker = backend.workload("projector", "fabric")
     for port in (7050, 7051):
-        assert backend.egress(worker, End(own), port)
-        assert not backend.egress(worker, End(other), port)
-        assert not backend.egress(backend.workload("svc-tax", "service"), End(own), port)
-        assert not backend.egress(backend.pod("postgres"), End(own), port)
-    assert not backend.egress(worker, End(own), 9443)
+        assert backend.egress(worker, elsewhere(own), port)
+        assert not backend.egress(worker, elsewhere(other), port)
+        assert not backend.egress(backend.workload("svc-tax", "service"), elsewhere(own), port)
+        assert not backend.egress(backend.pod("postgres"), elsewhere(own), port)
+    assert not backend.egress(worker, elsewhere(own), 9443)
 
 
 def test_another_environment_is_out_of_reach(mainnet: Backend) -> None:
-    foreign = End("backend-testnet", {"app": "svc-tax", "service-access": "true", "postgres-access": "true"})
+    foreign = elsewhere("backend-testnet", {"app": "svc-tax", "service-access": "true", "postgres-access": "true"})
     for target, port in ((mainnet.pod("postgres"), 5432), (mainnet.workload("svc-tax", "service"), 3007)):
         assert not mainnet.ingress(foreign, target, port)
         assert not mainnet.egress(target, foreign, port)
@@ -234,15 +205,16 @@ def test_the_fabric_side_allows_exactly_the_pods_with_fabric_access() -> None:
 
 
 def test_a_node_with_ipv6_addresses_is_a_source_too() -> None:
-    args = arguments("mainnet")
-    node = args.nodes["srv1089618"].model_copy(update={"internal_ip": "fd00::1", "pod_cidr": "fd42::/64"})
-    found = Backend("mainnet", policies(NetworkPoliciesArgs(**{**vars(args), "nodes": {"srv1089618": node}})))
-    for address in ("fd00::1", "fd42::", "fd42::1"):
-        assert found.ingress(End(address=address), found.workload("svc-tax", "service"), 3007)
+    values = settings("mainnet")
+    node = values.cluster.nodes["srv1089618"].model_copy(update={"internal_ip": "fd00::1", "pod_cidr": "fd42::/64"})
+    cluster = values.cluster.model_copy(update={"nodes": {"srv1089618": node}})
+    found = Backend("mainnet", policies(values.model_copy(update={"cluster": cluster})))
+    for each in ("fd00::1", "fd42::", "fd42::1"):
+        assert found.ingress(address(each), found.workload("svc-tax", "service"), 3007)
 
 
 def test_a_stack_without_node_ports_or_services_has_no_policy_for_them() -> None:
-    args = NetworkPoliciesArgs(**{**vars(arguments("mainnet")), "services": {}, "fabric": None})
+    values = settings("mainnet").model_copy(update={"services": {}, "fabric": None})
     assert not {"allow-nodeport-ingress", "allow-backend-internal", "allow-fabric-egress"} & {
-        policy.name for policy in policies(args)
+        policy.name for policy in policies(values)
     }

@@ -45,6 +45,21 @@ def test_on_cgroup_v2_a_group_may_hand_every_controller_on(tmp_path: Path) -> No
         assert (tmp_path / group / "cgroup.subtree_control").exists()
 
 
+@pytest.mark.parametrize(("version", "name"), [("cpu", "cpu.shares"), ("", "cpu.weight")])
+def test_the_containers_of_all_nodes_weigh_more_than_one_thread_beside_them(
+    tmp_path: Path, version: str, name: str
+) -> None:
+    hierarchy = tmp_path / version
+    for group in ("", "gx-1", "gx-1/n"):
+        (hierarchy / group).mkdir(parents=True, exist_ok=True)
+        (hierarchy / group / name).write_text("1\n")
+        if not version:
+            (hierarchy / group / "cgroup.controllers").write_text("cpu\n")
+    cgroups.create("/gx-1/n", tmp_path)
+    weights = [int((hierarchy / group / name).read_text()) for group in ("", "gx-1", "gx-1/n")]
+    assert weights[1] > weights[0] == weights[2]
+
+
 def test_a_group_is_removed_with_everything_below_it(tmp_path: Path) -> None:
     (tmp_path / "memory/gx-1/n/kubepods/pod1").mkdir(parents=True)
     cgroups.remove("/gx-1", tmp_path)

@@ -1,22 +1,28 @@
 """Mistakes in stack files: each is refused with exactly the lines that tell it."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from checks.prove import prove
 from settings.loader import SettingsError, load
 from settings.stackfile import merge
 from tests import stacks
 
+TODAY = date(2026, 11, 25)
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "bad_stacks" / "mainnet.yaml").read_text())
 
 
 def report(config: dict[str, object], secret_keys: frozenset[str] | None = None) -> list[str]:
-    with pytest.raises(SettingsError) as raised:
-        load(config, stack="mainnet", secret_keys=secret_keys)
-    return [str(problem) for problem in raised.value.problems]
+    """What stops a run: mistakes in the settings, or else what the proofs refuse."""
+    try:
+        settings = load(config, stack="mainnet", secret_keys=secret_keys)
+    except SettingsError as error:
+        return [str(problem) for problem in error.problems]
+    return [str(finding) for finding in prove(settings, TODAY).refused]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
@@ -29,12 +35,16 @@ def test_there_are_enough_bad_stacks_and_none_twice() -> None:
 
 
 def test_the_report_names_the_file_counts_the_problems_and_gives_each_a_line() -> None:
-    patch = {"quota": {"pods": 30}, "dns": {"proxied": False}, "environment": {"logLevel": "LOUD"}}
+    patch = {"postgres": {"maxConnections": 100}, "dns": {"proxied": False}, "environment": {"logLevel": "LOUD"}}
     with pytest.raises(SettingsError) as raised:
         load(merge(stacks.complete("mainnet"), patch), stack="mainnet")
     lines = str(raised.value).splitlines()
     assert lines[0] == "Pulumi.mainnet.yaml: 3 problems. Nothing was deployed."
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["environment.logLevel", "dns.proxied", "quota.pods"]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "environment.logLevel",
+        "dns.proxied",
+        "postgres.maxConnections",
+    ]
 
 
 def test_mistakes_of_form_do_not_hide_broken_rules_in_other_sections() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from settings.discovery import fingerprint
+from settings.model import PostgresSecrets, RedisSecrets
 from settings.stackfile import ROOT, config, dump, merge, prefixed
 from settings.wanted import wanted
 from tests import stacks
@@ -17,6 +18,7 @@ RECORDER = """#!/bin/sh
 { printf '%s\\t' "$*"; cat; printf '\\036'; } >>"$RECORD"
 """
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJjiaap4eX3mVgCGgb50xVdiz18RE2OA44HVu36D+uOt"
+PASSWORDS = len(PostgresSecrets.model_fields) + len(RedisSecrets.model_fields)
 TOKEN = "canary-cloudflare-token"  # noqa: S105 - made up
 PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary-key\n-----END OPENSSH PRIVATE KEY-----\n"
 
@@ -104,14 +106,14 @@ def test_answers_are_stored_and_passwords_made_up(project: Project) -> None:
     assert stored["edge.ssh.hostKeys.srv1089618"][1] == HOST_KEY
     assert stored["secrets.sshPrivateKey"][1] == PRIVATE_KEY
     passwords = {stdin for key, (_, stdin) in stored.items() if key.startswith(("secrets.postgres", "secrets.redis"))}
-    assert len(passwords) == 8
+    assert len(passwords) == PASSWORDS
     assert all(len(password) >= 32 for password in passwords)
 
 
 def test_secrets_are_stored_encrypted_and_stand_on_no_command_line_and_no_screen(project: Project) -> None:
     done = project.configure("--answers", project.answers({"secrets": {"cloudflareApiToken": TOKEN}}))
     secret = {key: call for key, call in project.stored().items() if key.startswith("secrets.")}
-    assert len(secret) == 9
+    assert len(secret) == PASSWORDS + 1
     for line, stdin in secret.values():
         assert "--secret" in line.split()
         assert stdin

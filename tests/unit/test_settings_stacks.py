@@ -8,13 +8,12 @@ from decimal import Decimal
 import pytest
 import yaml
 
+from checks.workloads import workloads
 from settings import schema
 from settings.loader import SettingsError, load
 from settings.mistakes import CONFIGURED
 from settings.model import Settings
-from settings.rules_capacity import containers
 from settings.stackfile import ROOT
-from settings.types import amount
 from tests import stacks
 
 STACKS = ("mainnet", "testnet", "devnet")
@@ -60,11 +59,10 @@ def test_environments_give_way_in_order_and_all_of_them_to_fabric() -> None:
 )
 def test_requests_add_up_to_what_the_capacity_table_says(stack: str, cpu: str, memory_gib: str, pods: int) -> None:
     """14.0 cores and 28.75Gi of the document's services, three sentinels and two proxies (requirements, section 2)."""
-    s = stacks.settings(stack)
-    every = containers(s.postgres, s.redis, s.workers, s.services)
-    assert sum(amount(c.requests.cpu) * c.pods for c in every) == Decimal(cpu)
-    assert sum(amount(c.requests.memory) * c.pods for c in every) / 2**30 == Decimal(memory_gib)
-    assert sum(c.pods for c in every if c.requests_key != "sidecarRequests") == pods
+    every = [each for each in workloads(stacks.settings(stack)) if each.lasting]
+    assert sum(each.requests.cpu * each.replicas for each in every) == Decimal(cpu) * 1000
+    assert sum(each.requests.memory * each.replicas for each in every) == Decimal(memory_gib) * 2**30
+    assert sum(each.replicas for each in every) == pods
 
 
 def test_the_services_are_the_documents() -> None:

@@ -1,0 +1,243 @@
+"""Every pod that a stack declares, derived from its settings in this one place.
+
+The proofs judge this list, and ``tests/program/test_declared_pods.py`` compares it with the objects that the components
+really declare. A new container, job or volume is one line here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+
+from settings.model import Placement, Postgres, Redis, Resources, Service, Settings, Worker
+from settings.types import amount
+
+
+class Kind(StrEnum):
+    """What owns the pods."""
+
+    DEPLOYMENT = "Deployment"
+    STATEFUL_SET = "StatefulSet"
+    JOB = "Job"
+    CRON_JOB = "CronJob"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """CPU in millicores and memory in bytes, as whole numbers: what Kubernetes rounds up to."""
+
+    cpu: int
+    memory: int
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        return Amounts(cpu=self.cpu + other.cpu, memory=self.memory + other.memory)
+
+    def __mul__(self, count: int) -> "Amounts":
+        return Amounts(cpu=self.cpu * count, memory=self.memory * count)
+
+    def at_least(self, other: "Amounts") -> "Amounts":
+        """The larger of the two, field by field."""
+        return Amounts(cpu=max(self.cpu, other.cpu), memory=max(self.memory, other.memory))
+
+
+NOTHING = Amounts(cpu=0, memory=0)
+
+
+def amounts(resources: Resources) -> Amounts:
+    """Quantities of the stack file as whole numbers."""
+    return Amounts(cpu=millicores(resources.cpu), memory=whole_bytes(resources.memory))
+
+
+def millicores(quantity: str) -> int:
+    """CPU, rounded up."""
+    return _rounded_up(amount(quantity) * 1000)
+
+
+def whole_bytes(quantity: str) -> int:
+    """Memory or storage, rounded up."""
+    return _rounded_up(amount(quantity))
+
+
+def _rounded_up(value: Decimal) -> int:
+    return -int(-value // 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container of a pod: its name, its sizes and where they stand in the stack file.
+
+    An init container runs before the others and counts only where it is larger than all of them together.
+    """
+
+    name: str
+    path: str
+    requests: Resources
+    limits: Resources
+    requests_key: str = "requests"
+    limits_key: str = "limits"
+    init: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A volume claim: one per pod of a StatefulSet, one in all for everything else. It ties its pod to a node."""
+
+    path: str
+    storage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """The pods of one owner.
+
+    Attributes:
+        name: Name of the owner and its ``app`` label.
+        path: Section of the stack file that describes it; ``replicas_key`` is its number of pods there.
+        one_per_node: Two of its pods never share a node.
+        max_surge, max_unavailable: Of a roll-out. A StatefulSet replaces one pod at a time and surges none.
+        min_available: Of its PodDisruptionBudget; None without one.
+        schedule: Of a CronJob, in UTC.
+        deadline: Longest run of a job, in seconds.
+        start_within: How late a scheduled job may still start, in seconds.
+    """
+
+    name: str
+    kind: Kind
+    path: str
+    containers: tuple[Container, ...]
+    placement: Placement
+    replicas: int = 1
+    replicas_key: str = "replicas"
+    one_per_node: bool = False
+    max_surge: int = 0
+    max_unavailable: int = 1
+    min_available: int | None = None
+    claims: tuple[Claim, ...] = ()
+    schedule: str | None = None
+    deadline: int | None = None
+    start_within: int = 0
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the pods are always there; those of jobs come and go."""
+        return self.kind in {Kind.DEPLOYMENT, Kind.STATEFUL_SET}
+
+    @cached_property
+    def requests(self) -> Amounts:
+        """What one pod requests, as the scheduler and the quota count it."""
+        return self._effective("requests")
+
+    @cached_property
+    def limits(self) -> Amounts:
+        """The limits of one pod, as the quota counts them."""
+        return self._effective("limits")
+
+    def _effective(self, kind: str) -> Amounts:
+        # https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
+        running, largest_init = NOTHING, NOTHING
+        for container in self.containers:
+            size = amounts(getattr(container, kind))
+            if container.init:
+                largest_init = largest_init.at_least(size)
+            else:
+                running += size
+        return running.at_least(largest_init)
+
+
+def workloads(settings: Settings) -> tuple[Workload, ...]:
+    """Every owner of pods, in the order of their roll-out."""
+    databases, others = settings.placement.databases, settings.placement.workloads
+    return (
+        _postgres(settings.postgres, databases),
+        *_redis(settings.redis, databases),
+        *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
+        *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
+    )
+
+
+def _postgres(postgres: Postgres, placement: Placement) -> Workload:
+    server = Container(name="postgres", path="postgres", requests=postgres.requests, limits=postgres.limits)
+    return Workload(
+        name="postgres",
+        kind=Kind.STATEFUL_SET,
+        path="postgres",
+        replicas=postgres.replicas,
+        placement=placement,
+        one_per_node=True,
+        min_available=_all_but_one(postgres.replicas),
+        claims=(Claim(path="postgres.storage", storage=postgres.storage),),
+        containers=(
+            Container(
+                name="decide-role", path="postgres", requests=postgres.requests, limits=postgres.limits, init=True
+            ),
+            server,
+        ),
+    )
+
+
+def _redis(redis: Redis, placement: Placement) -> Iterator[Workload]:
+    containers = [Container(name="redis", path="redis", requests=redis.requests, limits=redis.limits)]
+    if redis.replicas > 1:
+        containers.append(_part("sentinel", "redis", "sidecar", redis.sidecar_requests, redis.sidecar_limits))
+    yield Workload(
+        name="redis",
+        kind=Kind.STATEFUL_SET,
+        path="redis",
+        replicas=redis.replicas,
+        placement=placement,
+        one_per_node=True,
+        min_available=_all_but_one(redis.replicas),
+        claims=(Claim(path="redis.storage", storage=redis.storage),),
+        containers=tuple(containers),
+    )
+    if redis.replicas > 1:
+        yield Workload(
+            name="redis-proxy",
+            kind=Kind.DEPLOYMENT,
+            path="redis",
+            replicas=redis.proxy_replicas,
+            replicas_key="proxyReplicas",
+            placement=placement,
+            max_surge=1,
+            max_unavailable=_may_be_missing(redis.proxy_replicas),
+            min_available=_all_but_one(redis.proxy_replicas),
+            containers=(_part("haproxy", "redis", "proxy", redis.proxy_requests, redis.proxy_limits),),
+        )
+
+
+def _deployment(path: str, name: str, sized: Worker | Service, placement: Placement) -> Workload:
+    at_least = _all_but_one(sized.replicas)
+    return Workload(
+        name=name,
+        kind=Kind.DEPLOYMENT,
+        path=path,
+        replicas=sized.replicas,
+        placement=placement,
+        max_surge=1,
+        max_unavailable=_may_be_missing(sized.replicas),
+        min_available=at_least if isinstance(sized, Service) or at_least is None else 1,
+        containers=(Container(name=name, path=path, requests=sized.requests, limits=sized.limits),),
+    )
+
+
+def _part(name: str, path: str, prefix: str, requests: Resources, limits: Resources) -> Container:
+    """A container whose sizes stand under keys of their own, as ``sidecarRequests``."""
+    return Container(
+        name=name,
+        path=path,
+        requests=requests,
+        limits=limits,
+        requests_key=f"{prefix}Requests",
+        limits_key=f"{prefix}Limits",
+    )
+
+
+def _all_but_one(replicas: int) -> int | None:
+    """PodDisruptionBudget of what has more than one pod."""
+    return replicas - 1 if replicas >= 2 else None
+
+
+def _may_be_missing(replicas: int) -> int:
+    """In a roll-out; the only pod of a workload stays until the new one is ready (X-31)."""
+    return 1 if replicas >= 2 else 0
