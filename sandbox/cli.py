@@ -8,6 +8,7 @@ import argparse
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from sandbox.cluster import control_plane, node
 from sandbox.cluster import service as cluster
 from sandbox.edge import service as edge
 from sandbox.layout import Layout
-from sandbox.parts import Part, say
+from sandbox.parts import Health, Part, say
 from sandbox.processes import SandboxError
 from sandbox.toolchain import packages, prerequisites
 
@@ -68,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     fault = command("api", _api, "make the Kubernetes API refuse or swallow the operator's connections, or heal it")
     fault.add_argument("change", choices=sorted(_API_CHANGES))
 
+    held = command(
+        "run", _run, "run a program on the running platform; stop the platform afterwards if this started it"
+    )
+    held.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- PROGRAM …")
+
     inside = command("exec", _exec, "run a program inside a machine")
     inside.add_argument("machine", choices=[where.INTERNET, *(spec.name for spec in where.MACHINES)])
     inside.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- PROGRAM …")
@@ -75,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(layout: Layout, arguments: argparse.Namespace) -> None:
+    _start(layout)
+    if arguments.deploy:
+        from sandbox import deploy  # noqa: PLC0415 - the platform alone does not need the program's settings
+
+        deploy.deploy(layout, arguments.deploy)
+        deploy.tour(arguments.deploy)
+
+
+def _start(layout: Layout) -> None:
     begun = time.monotonic()
     with _alone(layout):
         prerequisites.check()
@@ -84,14 +99,13 @@ def _up(layout: Layout, arguments: argparse.Namespace) -> None:
         for part in PARTS:
             part.start(layout)
     say(f"sandbox {layout.id} is up after {time.monotonic() - begun:.0f} s")
-    if arguments.deploy:
-        from sandbox import deploy  # noqa: PLC0415 - the platform alone does not need the program's settings
-
-        deploy.deploy(layout, arguments.deploy)
-        deploy.tour(arguments.deploy)
 
 
 def _down(layout: Layout, _arguments: argparse.Namespace) -> None:
+    _stop(layout)
+
+
+def _stop(layout: Layout) -> None:
     with _alone(layout):
         for part in reversed(PARTS):
             part.stop(layout)
@@ -105,11 +119,31 @@ def _down(layout: Layout, _arguments: argparse.Namespace) -> None:
 
 
 def _status(layout: Layout, _arguments: argparse.Namespace) -> int:
-    lines = [line for part in PARTS for line in part.status(layout)]
+    lines = _lines(layout)
     width = max(len(line.name) for line in lines)
     for line in lines:
         say(f"{'ok  ' if line.well else 'DOWN'}  {line.name:<{width}}  {line.detail}")
-    return 0 if all(line.well for line in lines) else 1
+    return 0 if _well(lines) else 1
+
+
+def _lines(layout: Layout) -> list[Health]:
+    return [line for part in PARTS for line in part.status(layout)]
+
+
+def _well(lines: list[Health]) -> bool:
+    return all(line.well for line in lines)
+
+
+def _run(layout: Layout, arguments: argparse.Namespace) -> int:
+    argv = _program(arguments, "run needs a program: python -m sandbox run -- make test-engine")
+    found_running = _well(_lines(layout))
+    try:
+        if not found_running:
+            _start(layout)
+        return subprocess.run(argv, check=False).returncode
+    finally:
+        if not found_running:
+            _stop(layout)
 
 
 def _node(layout: Layout, arguments: argparse.Namespace) -> None:
@@ -126,12 +160,17 @@ def _api(layout: Layout, arguments: argparse.Namespace) -> None:
 
 
 def _exec(layout: Layout, arguments: argparse.Namespace) -> None:
-    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
-    if not argv:
-        raise SandboxError("exec needs a program: python -m sandbox exec internet -- ip route")
+    argv = _program(arguments, "exec needs a program: python -m sandbox exec internet -- ip route")
     directory = os.getcwd() if arguments.machine == where.INTERNET else "/"  # noqa: PTH109 - a string is wanted
     command = [*netns.enter_argv(layout, arguments.machine, directory), *argv]
     os.execvp(command[0], command)  # noqa: S606 - the user's own command, as the user
+
+
+def _program(arguments: argparse.Namespace, missing: str) -> list[str]:
+    argv: list[str] = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not argv:
+        raise SandboxError(missing)
+    return argv
 
 
 @contextmanager

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PASSWORDS = {
     "postgres": ("admin", "owner", "application", "replication", "backup"),
-    "redis": ("application", "replication", "sentinel"),
+    "redis": ("application", "replication", "sentinel", "backup", "exporter"),
 }
 
 
@@ -102,7 +102,7 @@ def _plain(base: Mapping[str, object], values: "Values") -> dict[str, object]:
     }
     if "edge" in base:
         plain["edge"] = {
-            "ssh": {"user": "root", "hostKeys": {name: values.host_keys[name] for name in _edge_nodes(base)}},
+            "ssh": {"user": "root", "hostKeys": {name: values.host_keys[name] for name in _provisioned(base)}},
             "acme": {
                 "directory": where.ACME_DIRECTORY_URL,
                 "email": "ops@sandbox.example",
@@ -132,8 +132,10 @@ def _secrets(base: Mapping[str, object], values: "Values") -> Iterator[tuple[str
         yield "sshPrivateKey", values.ssh_private_key
 
 
-def _edge_nodes(base: Mapping[str, object]) -> list[str]:
-    nodes = _mapping(base["edge"])["nodes"]
+def _provisioned(base: Mapping[str, object]) -> list[str]:
+    """Nodes that are provisioned over SSH: with a firewall all, else those of the edge."""
+    edge = _mapping(base["edge"])
+    nodes = list(_mapping(_mapping(base["cluster"])["nodes"])) if "firewall" in edge else edge["nodes"]
     return [str(name) for name in nodes] if isinstance(nodes, list) else []
 
 

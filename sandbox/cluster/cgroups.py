@@ -11,6 +11,9 @@ from sandbox.processes import SandboxError
 
 ROOT = Path("/sys/fs/cgroup")
 _UNIFIED_MARK = "cgroup.controllers"
+# Processor time of all containers against that of each single thread outside them, by version of cgroups. With the
+# defaults all containers of all nodes together would get as much of a busy machine as one thread of a kubelet.
+_WEIGHT = {"cpu.shares": 20 * 1024, "cpu.weight": 20 * 100}
 
 
 def is_unified(root: Path = ROOT) -> bool:
@@ -28,6 +31,8 @@ def create(group: str, root: Path = ROOT) -> None:
                 _delegate(parent)
             path.mkdir(exist_ok=True)
             _inherit_cpuset(parent, path)
+            if parent == hierarchy:
+                _weigh(path)
         if is_unified(hierarchy):
             _delegate(path)
 
@@ -68,6 +73,12 @@ def _inherit_cpuset(parent: Path, path: Path) -> None:
         source, target = parent / name, path / name
         if source.exists() and not target.read_text().strip():
             target.write_text(source.read_text())
+
+
+def _weigh(path: Path) -> None:
+    for name, weight in _WEIGHT.items():
+        if (path / name).exists():
+            (path / name).write_text(str(weight))
 
 
 def _try_to_remove(path: Path) -> None:

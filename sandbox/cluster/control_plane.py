@@ -28,7 +28,7 @@ def start(layout: Layout) -> None:
         _spawn(layout, ETCD, ["etcd", *_etcd_flags()])
     if processes.pid_of(layout, API_SERVER) is None:
         _spawn(layout, API_SERVER, [str(tool(API_SERVER)), *_api_server_flags(layout)])
-    processes.wait_until("the API server is ready", lambda: ready(layout), timeout=60, log=layout.log(API_SERVER))
+    processes.wait_until("the API server is ready", lambda: ready(layout), timeout=180, log=layout.log(API_SERVER))
     if processes.pid_of(layout, CONTROLLER_MANAGER) is None:
         _spawn(layout, CONTROLLER_MANAGER, [str(tool(CONTROLLER_MANAGER)), *_controller_manager_flags(layout)])
     if processes.pid_of(layout, SCHEDULER) is None:

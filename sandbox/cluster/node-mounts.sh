@@ -40,6 +40,11 @@ chmod 1777 /tmp
 mount --bind "$stage/disk/hardware/meminfo" /proc/meminfo
 mount --bind "$stage/disk/hardware/node" /sys/devices/system/node
 
+# crun refuses a machine that has both versions of cgroups in view; the controllers are in the first.
+if mountpoint -q /sys/fs/cgroup/unified; then
+	umount -l /sys/fs/cgroup/unified
+fi
+
 number=0
 for path in "$@"; do
 	number=$((number + 1))

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import grpc
+
 from sandbox import images, netns, processes
 from sandbox import layout as where
 from sandbox.cluster import cgroups, hardware, pki
@@ -29,8 +31,8 @@ def start(layout: Layout, node: NodeSpec) -> None:
         _spawn(layout, node, "containerd", ["containerd", f"--config={_HERE / 'containerd.toml'}"])
         processes.wait_until(
             f"containerd of {node.name} answers",
-            lambda: netns.host_path(layout, node.name, _SOCKET).exists(),
-            timeout=30,
+            lambda: _runtime_answers(netns.host_path(layout, node.name, _SOCKET)),
+            timeout=120,
             log=layout.log(_daemon(node, "containerd")),
         )
     if processes.pid_of(layout, _daemon(node, "kubelet")) is None:
@@ -57,6 +59,20 @@ def dead_daemons(layout: Layout, node: NodeSpec) -> list[str]:
     """Programs of the node that should run and do not."""
     names = ("containerd", "kubelet", "kube-proxy")
     return [name for name in names if processes.pid_of(layout, _daemon(node, name)) is None]
+
+
+def _runtime_answers(socket: Path) -> bool:
+    """Whether containerd serves the kubelet, which ends at the first refusal; it listens before it does.
+
+    https://github.com/kubernetes/cri-api/blob/master/pkg/apis/runtime/v1/api.proto (Version)
+    """
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        version: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/runtime.v1.RuntimeService/Version")
+        try:
+            version(b"", timeout=5)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def _daemon(node: NodeSpec, program: str) -> str:
@@ -163,6 +179,8 @@ def _kubelet_flags(layout: Layout, node: NodeSpec) -> list[str]:
         f"--cgroup-root={layout.cgroup(node.name)}",
         f"--client-ca-file={layout.pki / 'ca.crt'}",
         "--cert-dir=/var/lib/kubelet/pki",
+        # Nothing here reads the statistics of containers, and four kubelets share one machine.
+        "--housekeeping-interval=60s",
     ]
 
 

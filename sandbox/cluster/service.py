@@ -46,12 +46,12 @@ def start(layout: Layout) -> None:
         say(f"cluster: {len(where.NODES)} nodes")
     _start_provisioner(layout)
     _together([lambda spec=spec: node.start(layout, spec) for spec in where.NODES])  # type: ignore[misc]
-    processes.wait_until("every node is ready", lambda: not _not_ready(layout), timeout=90)
+    processes.wait_until("every node is ready", lambda: not _not_ready(layout), timeout=300)
     if not kept:
         say("cluster: DNS and Fabric's idle pods")
-        kubectl(layout, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+        kubectl(layout, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=300s")
         for namespace in sorted({tenancy.namespace for tenancy in fabric.TENANCIES}):
-            kubectl(layout, "-n", namespace, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=90s")
+            kubectl(layout, "-n", namespace, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=300s")
 
 
 def stop(layout: Layout) -> None:

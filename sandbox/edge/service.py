@@ -51,7 +51,7 @@ def start(layout: Layout) -> None:
         processes.wait_until(
             f"sshd of {node.name} answers",
             lambda: _answers(layout, node),  # noqa: B023 - called before the loop goes on
-            timeout=20,
+            timeout=120,
             log=layout.log(_name(node)),
         )
 

@@ -12,8 +12,9 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-// checkTimeout bounds one question to one dependency.
-const checkTimeout = time.Second
+// checkTimeout bounds one question to one dependency, the opening of its connection included. It is longer than a probe
+// waits: a connection given up half-way would be begun anew by every probe, and a busy database never get ahead of them.
+const checkTimeout = 20 * time.Second
 
 // checkValidity is how long an answer is used again, so that two probes on two ports cost one query.
 const checkValidity = time.Second
