@@ -6,8 +6,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS ?= standin
+# Tests in files of their own run side by side: most of them wait for servers, not for the processor.
+PYTEST := $(BIN)/python -m pytest -q --durations 15
+SIDE_BY_SIDE := --dist loadfile --numprocesses
 
-.PHONY: help sandbox sandbox-status sandbox-down test test-fast test-services test-engine check format \
+.PHONY: help sandbox sandbox-status sandbox-down test test-fast test-services test-sandbox test-engine check format \
         conformance bench configure adopt settings-check schema lock
 
 help: ## List the commands
@@ -50,21 +53,27 @@ format: $(VENV)/.installed ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 test-fast: $(VENV)/.installed ## Unit and program tests: pip packages alone, under a minute
-	@$(BIN)/python -m pytest -q tests/unit tests/program
+	@$(PYTEST) --numprocesses auto tests/unit tests/program
 
 test-services: $(VENV)/.installed ## Scripts against real Postgres, Redis, Nginx and certbot (root)
 	@$(BIN)/python -m sandbox.toolchain packages
-	@$(BIN)/python -m pytest -q tests/services
+	@$(PYTEST) $(SIDE_BY_SIDE) 4 tests/services
+
+test-sandbox: $(VENV)/.installed ## The embedded platform itself, without the stacks (root)
+	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/sandbox
+
+conformance: $(VENV)/.installed ## The plugins' behaviour that the program relies on; PLUGINS=standin|real (root)
+	@GX_PLUGINS=$(PLUGINS) $(BIN)/python -m sandbox run -- $(PYTEST) $(SIDE_BY_SIDE) 2 tests/conformance
 
 test-engine: $(VENV)/.installed ## Whole stacks with the real engine on the sandbox (root)
-	@$(BIN)/python -m pytest -q tests/engine
+	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/engine
 
-conformance: $(VENV)/.installed ## The plugins' behaviour that the program relies on; PLUGINS=standin|real
-	@GX_PLUGINS=$(PLUGINS) $(BIN)/python -m pytest -q tests/conformance
-
+# The platform stays up from one to the next. The stacks come last: their pods are never quite idle, and their firewall
+# closes the node ports that the platform's own tests knock at.
 test: check test-fast ## Everything (root)
 	@$(BIN)/python -m sandbox.toolchain
-	@$(BIN)/python -m pytest -q --durations 15 tests/engine/test_cluster.py tests/conformance tests/services tests/engine
+	@$(MAKE) --no-print-directory test-services
+	@$(BIN)/python -m sandbox run -- $(MAKE) --no-print-directory test-sandbox conformance test-engine
 
 bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md
 	@$(BIN)/python -m tests.bench

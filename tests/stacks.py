@@ -36,7 +36,10 @@ def overlay(stack: str) -> dict[str, object]:
                 role: f"canary-postgres-{role}-password"
                 for role in ("admin", "owner", "application", "replication", "backup")
             },
-            "redis": {user: f"canary-redis-{user}-password" for user in ("application", "replication", "sentinel")},
+            "redis": {
+                user: f"canary-redis-{user}-password"
+                for user in ("application", "replication", "sentinel", "backup", "exporter")
+            },
         },
     }
     values = merge(values, {"cluster": {"nodes": {"srv1117946": {"podCidr": "10.42.3.0/24"}}}})
@@ -48,7 +51,7 @@ def overlay(stack: str) -> dict[str, object]:
                 "edge": {
                     "ssh": {
                         "user": "root",
-                        "hostKeys": dict.fromkeys(base["edge"]["nodes"], f"ssh-ed25519 {'A' * 68}"),  # type: ignore[index]
+                        "hostKeys": dict.fromkeys(_ADDRESSES, f"ssh-ed25519 {'A' * 68}"),
                     },
                     "acme": {"email": "ops@example.org"},
                 },

@@ -54,6 +54,8 @@ def under_mocks(program: Path, stack: str, config: Mapping[str, str]) -> Child:
 def measure(directory: Path, runs: int) -> NoOp:
     """Copy the deployed stack's state and preview it by the program and by the bare ones. Changes nothing.
 
+    A single run is a rough look and starts cold; more than one start warm.
+
     Where the checkout has moved on since the deployment, the copy is brought to what the program declares now.
     """
     engine = Engine(directory / "noop")
@@ -74,9 +76,11 @@ def measure(directory: Path, runs: int) -> NoOp:
     def flat_program(path: Path) -> float:
         return seconds(lambda: engine.pulumi("preview", "--stack", bare.STACK, "--expect-no-changes", cwd=path.parent))
 
-    for warm_up in (program, lambda: flat_program(flat), lambda: flat_program(light)):
-        warm_up()
-    ours, floor, lighter = interleaved(runs, program, lambda: flat_program(flat), lambda: flat_program(light))
+    previews = (program, lambda: flat_program(flat), lambda: flat_program(light))
+    if runs > 1:
+        for warm_up in previews:
+            warm_up()
+    ours, floor, lighter = interleaved(runs, *previews)
     main = ROOT / "__main__.py"
     cpu, cpu_floor, cpu_lighter = interleaved(
         runs,

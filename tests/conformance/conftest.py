@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox import layout as where
-from tests.conformance.program import Program, kubectl
+from tests.conformance.program import Program, Project, kubectl
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,13 +32,21 @@ def plugins(cluster: None) -> str:
     return wanted
 
 
+@pytest.fixture(scope="session")
+def project(plugins: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """One project with one stack for all tests of a process, because making a stack costs as much as an update."""
+    made = Project(tmp_path_factory.mktemp("project"))
+    made.create()
+    yield made
+    made.remove()
+
+
 @pytest.fixture
-def program(tmp_path: Path, plugins: str) -> Iterator[Program]:
-    """A project with an empty program; destroyed afterwards, whatever the test left."""
-    project = Program(tmp_path)
-    project.create()
-    yield project
-    project.destroy()
-    for directory in (where.current().runtime / "state" / ".pulumi").glob(f"*/{project.name}"):
-        shutil.rmtree(directory)
-    kubectl("delete", "namespace", project.namespace, "--ignore-not-found", "--wait=false")
+def program(tmp_path: Path, project: Project) -> Iterator[Program]:
+    """The project's stack as new, with an empty program and a namespace of the test's own.
+
+    The namespace and all in it is deleted afterwards. What a test makes outside of it, it destroys itself.
+    """
+    fresh = project.program(tmp_path)
+    yield fresh
+    kubectl("delete", "namespace", fresh.namespace, "--ignore-not-found", "--wait=false")

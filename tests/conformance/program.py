@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import textwrap
 import uuid
@@ -12,12 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sandbox import layout as where
+
 ROOT = Path(__file__).resolve().parents[2]
 PULUMI = ROOT / "sandbox" / "bin" / "pulumi"
 KUBECTL = ROOT / "sandbox" / "bin" / "kubectl"
 PAUSE_IMAGE = "registry.k8s.io/pause:3.9"
 
 _COMMAND_SECONDS = 300
+_STACK = "s"
+_STATE = where.current().runtime / "state" / ".pulumi"
 _Test = TypeVar("_Test", bound=Callable[..., object])
 
 
@@ -55,22 +60,50 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Program:
-    """One project with one stack in a directory of its own. Its resources live in namespace ``namespace``."""
+class Project:
+    """A project whose only stack can be made new again and again."""
 
     directory: Path
     name: str = field(default_factory=lambda: f"conformance-{uuid.uuid4().hex[:8]}")
 
-    @property
-    def namespace(self) -> str:
-        """A namespace name nobody else uses; the program creates it when it wants one."""
-        return self.name
-
     def create(self) -> None:
         """Make the project and its stack."""
         (self.directory / "Pulumi.yaml").write_text(f"name: {self.name}\nruntime: python\n")
-        self.write("")
-        self.run("stack", "init", "s").succeeded()
+        Program(self.directory, self.name).run("stack", "init", _STACK).succeeded()
+        shutil.copy(self._checkpoint, self._new_checkpoint)
+
+    def program(self, directory: Path) -> Program:
+        """An empty program in ``directory``, whose stack is as it was when it was created."""
+        for name in ("Pulumi.yaml", f"Pulumi.{_STACK}.yaml"):
+            shutil.copy(self.directory / name, directory)
+        shutil.copy(self._new_checkpoint, self._checkpoint)
+        program = Program(directory, f"conformance-{uuid.uuid4().hex[:8]}")
+        program.write("")
+        return program
+
+    def remove(self) -> None:
+        """Take the project's state, history and backups out of the backend."""
+        for directory in _STATE.glob(f"*/{self.name}"):
+            shutil.rmtree(directory)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return _STATE / "stacks" / self.name / f"{_STACK}.json"
+
+    @property
+    def _new_checkpoint(self) -> Path:
+        return self.directory / "new-stack.json"
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program of a project's stack, in a directory of its own. Its resources live in ``namespace``.
+
+    Nobody else uses the namespace's name; the program creates it when it wants one.
+    """
+
+    directory: Path
+    namespace: str
 
     def write(self, body: str, provider: str = "enable_config_map_mutable=True, enable_secret_mutable=True") -> None:
         """Make ``body`` the program; ``k8s``, ``pulumi``, ``ns`` and the resource options ``o`` are defined for it."""
@@ -103,19 +136,19 @@ class Program:
 
     def up(self, *arguments: str) -> Ran:
         """``pulumi up`` without its own preview."""
-        return self.run("up", "--yes", "--skip-preview", "--stack", "s", *arguments)
+        return self.run("up", "--yes", "--skip-preview", "--stack", _STACK, *arguments)
 
     def refresh(self) -> Ran:
         """``pulumi refresh``."""
-        return self.run("refresh", "--yes", "--skip-preview", "--stack", "s")
+        return self.run("refresh", "--yes", "--skip-preview", "--stack", _STACK)
 
     def destroy(self) -> Ran:
         """``pulumi destroy``."""
-        return self.run("destroy", "--yes", "--skip-preview", "--stack", "s")
+        return self.run("destroy", "--yes", "--skip-preview", "--stack", _STACK)
 
     def planned(self, *arguments: str) -> Counter[str]:
         """What a preview would do, as ``operation Kind`` with counts; nothing for what stays the same."""
-        printed = self.run("preview", "--json", "--stack", "s", *arguments).succeeded()
+        printed = self.run("preview", "--json", "--stack", _STACK, *arguments).succeeded()
         steps = json.loads(printed[printed.index("{") :])["steps"]
         return Counter(
             f"{step['op']} {step['urn'].split('::')[2].split(':')[-1]}" for step in steps if step["op"] != "same"
@@ -123,7 +156,7 @@ class Program:
 
     def state(self) -> str:
         """The stack's exported state, with secrets encrypted."""
-        return self.run("stack", "export", "--stack", "s").succeeded()
+        return self.run("stack", "export", "--stack", _STACK).succeeded()
 
     def resource(self, name: str) -> dict[str, Any]:
         """The state of one resource."""

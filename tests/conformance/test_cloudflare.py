@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -16,28 +16,33 @@ from tests.conformance.program import Program, source
 _SERVICES = "https://github.com/cloudflare/terraform-provider-cloudflare/tree/main/internal/services"
 _ZONE = service.zone_id()
 
+# Without the SDK: importing its classes takes longer than the run, and what is under test is the plugin.
 _HEAD = """
 import pulumi
-from pulumi_cloudflare import DnsRecord, Provider, ZoneSetting
-cloudflare = Provider("cloudflare", api_token=pulumi.Output.secret("{token}"))
+cloudflare = pulumi.ProviderResource("cloudflare", "cloudflare", {{"apiToken": pulumi.Output.secret("{token}")}})
 o = pulumi.ResourceOptions(provider=cloudflare)
+def DnsRecord(resource, /, opts, **inputs):
+    return pulumi.CustomResource("cloudflare:index/dnsRecord:DnsRecord", resource, inputs, opts)
+def ZoneSetting(resource, /, opts, **inputs):
+    return pulumi.CustomResource("cloudflare:index/zoneSetting:ZoneSetting", resource, inputs, opts)
 """
 
 
 @pytest.fixture
-def dns(program: Program) -> Callable[[str], None]:
-    """Writes a program that declares Cloudflare resources with the options ``o``."""
+def dns(program: Program) -> Iterator[Callable[[str], None]]:
+    """Writes a program that declares Cloudflare resources with the options ``o``; they are destroyed afterwards."""
 
     def write(body: str) -> None:
         program.write_plain(_HEAD.format(token=service.token(where.current())) + body)
 
-    return write
+    yield write
+    program.destroy()
 
 
 @pytest.fixture
 def host(program: Program) -> str:
     """A host name nobody else uses."""
-    return f"{program.name}.gxcoin.money"
+    return f"{program.namespace}.gxcoin.money"
 
 
 def calls(about: str) -> list[str]:
@@ -48,7 +53,7 @@ def calls(about: str) -> list[str]:
 
 def record(host: str, address: str = "192.0.2.1", extra: str = "") -> str:
     return f"""
-record = DnsRecord("record", zone_id="{_ZONE}", name="{host}", type="A", content="{address}",
+record = DnsRecord("record", zoneId="{_ZONE}", name="{host}", type="A", content="{address}",
                    ttl=1, proxied=True{extra}, opts=o)
 """
 
@@ -139,7 +144,7 @@ def test_a_record_that_exists_is_imported_by_zone_and_id(
 def test_a_zone_setting_is_patched_and_keeps_its_value_when_removed(
     program: Program, dns: Callable[[str], None]
 ) -> None:
-    setting = f'ZoneSetting("setting", zone_id="{_ZONE}", setting_id="tls_1_3", value="VALUE", opts=o)\n'
+    setting = f'ZoneSetting("setting", zoneId="{_ZONE}", settingId="tls_1_3", value="VALUE", opts=o)\n'
     path = f"/zones/{_ZONE}/settings/tls_1_3"
     before = len(calls("settings/tls_1_3"))
     dns(setting.replace("VALUE", "off"))

@@ -12,6 +12,7 @@ import pytest
 from sandbox import layout as sandbox_layout
 from sandbox.layout import INTERNET, nsenter_argv
 from tests.engine.stack import BIN, Stack, cloudflare_mutations, run
+from tests.pace import pace
 
 NODE = "srv1089624"
 ADDRESS = "217.196.51.190"
@@ -92,14 +93,17 @@ def test_failing_over_and_back_touches_one_record_and_nothing_else(
         assert [call.split()[0] for call in cloudflare_mutations()[len(before) :]] == ["DELETE"]
         assert counted == [0, 0], f"SSH dials and Kubernetes connections: {counted}"
         assert ADDRESS not in origins()
-        print(f"failover with {kind}: {seconds:.1f} s (goal {GOAL_SECONDS} s)")
-        assert seconds < 3 * GOAL_SECONDS
 
     before = cloudflare_mutations()
     with dials() as counted:
-        mainnet.pulumi("up", "--yes").ok()
+        mainnet.up().ok()
     assert [call.split()[0] for call in cloudflare_mutations()[len(before) :]] == ["POST"]
     assert counted == [0, 0]
+    print(f"failover with {kind}: {seconds:.1f} s on a machine {pace():.1f} times slower (goal {GOAL_SECONDS} s)")
+    assert seconds < 3 * GOAL_SECONDS * pace()
+
+
+def test_after_failing_over_and_back_nothing_is_left_to_do(mainnet: Stack) -> None:
     mainnet.pulumi("preview", "--expect-no-changes").ok()
 
 

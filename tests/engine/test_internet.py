@@ -251,7 +251,7 @@ def test_certbot_gets_a_certificate_over_http_that_strict_mode_accepts(served: I
         "nginx -s reload\n",
     )
     processes.wait_until(
-        "the new certificate is served", lambda: served.visit(f"https://{HOST}/").status == 200, timeout=10
+        "the new certificate is served", lambda: served.visit(f"https://{HOST}/").status == 200, timeout=60
     )
 
 

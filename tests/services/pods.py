@@ -108,7 +108,7 @@ class Pod:
         self._holder.wait(10)
         for process in self._containers.values():
             process.wait(10)
-        processes.wait_until("the pod is gone", lambda: not Path(f"/proc/{self._init}").exists(), timeout=10)
+        processes.wait_until("the pod is gone", lambda: not Path(f"/proc/{self._init}").exists(), timeout=60)
 
     def strike(self) -> None:
         """Begin to end everything in the pod; nothing of it runs any more once `kill` has returned."""
@@ -245,7 +245,7 @@ def _inner(holder: subprocess.Popen[bytes]) -> int:
         child = processes.child_of(holder.pid)
         return child is not None and Path(f"/proc/{child}/comm").read_text().strip() in {"tini", "sleep"}
 
-    processes.wait_until("the namespaces exist", ready, timeout=10)
+    processes.wait_until("the namespaces exist", ready, timeout=60)
     child = processes.child_of(holder.pid)
     assert child is not None
     return child

@@ -55,13 +55,13 @@ def items(*argv: str) -> list[dict[str, Any]]:
 
 
 def curl(machine: str, url: str) -> subprocess.CompletedProcess[str]:
-    """Ask for a page from inside a machine, for two seconds at most."""
-    argv = [*netns.enter_argv(LAYOUT, machine), "curl", "-s", "--max-time", "2", url]
+    """Ask for a page from inside a machine, for five seconds at most."""
+    argv = [*netns.enter_argv(LAYOUT, machine), "curl", "-s", "--max-time", "5", url]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
-def awaited(holds: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    processes.wait_until(what, holds, timeout=timeout)
+def awaited(holds: Callable[[], bool], what: str) -> None:
+    processes.wait_until(what, holds, timeout=300)
 
 
 def is_ready(node: str) -> bool:
@@ -148,7 +148,7 @@ def apply(*objects: dict[str, Any]) -> None:
 
 
 def output_of(name: str) -> str:
-    kubectl("wait", "-n", NAMESPACE, f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    kubectl("wait", "-n", NAMESPACE, f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=300s")
     return kubectl("logs", "-n", NAMESPACE, name).stdout
 
 
@@ -175,7 +175,7 @@ def namespace(cluster: None) -> Iterator[None]:
         "the namespace has its service account",
     )
     apply(web(FIRST.name, "web-first"), web(SECOND.name, "web-second"))
-    kubectl("wait", "-n", NAMESPACE, "pod/web-first", "pod/web-second", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "-n", NAMESPACE, "pod/web-first", "pod/web-second", "--for=condition=Ready", "--timeout=300s")
     yield
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -299,7 +299,7 @@ def test_a_node_without_power_is_silent_and_its_pods_return_with_it() -> None:
         sandbox("node", "stop", SECOND.name)
         assert curl(where.INTERNET, f"http://{SECOND.public_address}:{NODE_PORT}/").returncode == TIMED_OUT
         assert curl(FIRST.name, f"http://{SECOND.address}:{NODE_PORT}/").returncode == TIMED_OUT
-        awaited(lambda: not is_ready(SECOND.name), "the cluster sees that the node is gone", timeout=90)
+        awaited(lambda: not is_ready(SECOND.name), "the cluster sees that the node is gone")
     finally:
         sandbox("up")
     awaited(lambda: is_ready(SECOND.name), "the node is ready again")
