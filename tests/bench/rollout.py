@@ -5,8 +5,6 @@ other. The deployed stacks keep running beside it.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import yaml
 from sandbox.stacks import render
 from settings import stackfile
 from settings.stackfile import PROJECT
+from tests.bench import scratch
 from tests.bench.engine import BIN, Engine, decrypted, run, write_config
 from tests.bench.states import registered
 from tests.bench.timing import Comparison, interleaved, seconds
@@ -26,7 +25,6 @@ NAMESPACE = "backend-bench"
 CHANGED = "svc-tax"
 PARALLEL = "64"
 UP_GOAL = 1.6
-_DEADLINE = "300s"
 
 _SMALL = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
 
@@ -46,15 +44,7 @@ def patch() -> dict[str, object]:
     base = stackfile.config(render(BASE).read_text(encoding="utf-8"))
     services, workers = _names(base, "services"), _names(base, "workers")
     return {
-        "environment": {
-            "name": STACK,
-            "namespace": NAMESPACE,
-            "labels": {"environment": STACK},
-            "requireImageDigests": False,
-            "protectData": False,
-        },
-        # Its volumes go with the namespace.
-        "cluster": {"storageClass": "local-path"},
+        **scratch.settings(STACK, NAMESPACE),
         "postgres": _SMALL,
         "redis": {**_SMALL, "maxMemory": "64Mi"},
         "workers": dict.fromkeys(workers, _SMALL),
@@ -97,7 +87,7 @@ def measure(directory: Path, runs: int) -> RollOut:
         )
 
     def ours() -> float:
-        with _gone_after():
+        with scratch.gone_after(NAMESPACE):
             taken = seconds(lambda: up(before))
             changes["ours"].append(seconds(lambda: up(after)))
         # The objects are gone; the state starts anew as well.
@@ -106,12 +96,12 @@ def measure(directory: Path, runs: int) -> RollOut:
         return taken
 
     def floor() -> float:
-        with _gone_after():
+        with scratch.gone_after(NAMESPACE):
             taken = seconds(lambda: _apply(manifests[before]))
             changes["floor"].append(seconds(lambda: _apply(manifests[after])))
         return taken
 
-    _remove()
+    scratch.remove(NAMESPACE)
     made, applied = interleaved(runs, ours, floor)
     return RollOut(
         objects=len(objects),
@@ -151,18 +141,4 @@ def _apply(manifest: Path) -> None:
         listed = json.loads(run(kubectl, "get", kind, "-n", NAMESPACE, "-o", "json"))["items"]
         for each in listed:
             name = each["metadata"]["name"]
-            run(kubectl, "rollout", "status", f"{kind}/{name}", "-n", NAMESPACE, f"--timeout={_DEADLINE}")
-
-
-@contextmanager
-def _gone_after() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        _remove()
-
-
-def _remove() -> None:
-    kubectl = BIN / "kubectl"
-    run(kubectl, "delete", "namespace", NAMESPACE, "--ignore-not-found", f"--timeout={_DEADLINE}")
-    run(kubectl, "delete", "priorityclass", NAMESPACE, "--ignore-not-found")
+            run(kubectl, "rollout", "status", f"{kind}/{name}", "-n", NAMESPACE, f"--timeout={scratch.DEADLINE}")
