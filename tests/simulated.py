@@ -14,9 +14,8 @@ from typing import Any
 
 from sandbox import layout as where
 from sandbox import netns, toolchain
-from settings.stackfile import ROOT
+from tests.kubernetes import kubectl
 
-KUBECTL = ROOT / "sandbox" / "bin" / "kubectl"
 POD_CIDR = "10.99.0.0/16"
 _MARK = "kwok.x-k8s.io/node"
 _LEASE_SECONDS = 40
@@ -59,18 +58,12 @@ def simulated(nodes: Sequence[dict[str, Any]], log: Path) -> Iterator[None]:
     with log.open("wb") as output, subprocess.Popen(argv, stdout=output, stderr=output) as kwok:
         try:
             manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(nodes)})
-            _kubectl("create", "-f", "-", stdin=manifest)
-            _kubectl("wait", "--for=condition=Ready", f"--timeout={_PATIENCE_SECONDS}s", "node", *names)
+            kubectl("create", "-f", "-", stdin=manifest)
+            kubectl("wait", "--for=condition=Ready", f"--timeout={_PATIENCE_SECONDS}s", "node", *names)
             yield
         finally:
-            _kubectl("delete", "node", "--ignore-not-found", *names)
+            kubectl("delete", "node", "--ignore-not-found", *names)
             _end(kwok)
-
-
-def _kubectl(*argv: str, stdin: str | None = None) -> None:
-    done = subprocess.run([KUBECTL, *argv], input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AssertionError(f"kubectl {' '.join(argv[:3])} failed: {done.stderr[-2000:]}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -104,10 +104,19 @@ def patch(size: int) -> dict[str, object]:
     sizes = {"cpu": "1000", "memory": "2000Gi"}
     own = scratch.settings("grown", NAMESPACE)
     place = {"role": "worker", "region": "Simulated", "zone": "simulated", **_NODE_SIZE}
-    nodes = {"nodes": {name: {**place, "reservedCpu": "0", "reservedMemory": "0"} for name in NODES}}
+    nodes = {
+        name: {
+            **place,
+            "internalIp": f"10.99.255.{number + 1}",
+            "podCidr": f"10.99.{number}.0/24",
+            "reservedCpu": "1",
+            "reservedMemory": "1Gi",
+        }
+        for number, name in enumerate(NODES)
+    }
     return {
         **own,
-        "cluster": {"storageClass": "local-path", **nodes},
+        "cluster": {"storageClass": "local-path", "nodes": nodes},
         "placement": {family: {"require": {"hostnames": list(NODES)}} for family in ("databases", "workloads")},
         "quota": {"requests": sizes, "limits": sizes, "pods": 2 * size + 10},
         "postgres": {"maxConnections": 100 + 4 * size, "connectionsPerPod": 1},
