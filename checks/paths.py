@@ -11,9 +11,9 @@ from pathlib import Path
 
 from checks.policy_engine import ANY_PORT, Direction, End, PodPort, allowed
 from checks.reachability import declaration, foreign_parties, own_parties
-from settings.check import read
 from settings.loader import SettingsError
 from settings.model import Settings
+from settings.standins import read
 
 
 @dataclass(frozen=True, order=True)
@@ -105,7 +105,8 @@ def main() -> int:
     parser.add_argument("new", type=Path, help="the stack file as it will be")
     arguments = parser.parse_args()
     try:
-        print(compare(read(arguments.old), read(arguments.new)).markdown(), end="")
+        before, after = (read(path).settings for path in (arguments.old, arguments.new))
+        print(compare(before, after).markdown(), end="")
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

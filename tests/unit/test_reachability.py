@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -180,8 +181,10 @@ def test_a_change_shows_the_paths_it_opens_and_closes() -> None:
     assert back == table.replace("opens", "closes")
 
 
-def test_the_command_tells_what_is_wrong_with_a_stack_file_and_of_one_that_is_not_there() -> None:
-    for argument, told in (("Pulumi.none.yaml", "Fix: name an existing stack"), ("Pulumi.testnet.yaml", "missing")):
+def test_the_command_tells_what_is_wrong_with_a_stack_file_and_of_one_that_is_not_there(tmp_path: Path) -> None:
+    broken = tmp_path / "Pulumi.broken.yaml"
+    broken.write_text("config: {}")
+    for argument, told in ("Pulumi.none.yaml", "Fix: name an existing stack"), (str(broken), "missing"):
         done = subprocess.run(
             [sys.executable, "-m", "checks.paths", argument, argument],
             cwd=ROOT, capture_output=True, text=True, check=False,
