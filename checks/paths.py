@@ -5,12 +5,14 @@ Read from the policies that each stack declares, not from the intent: what a rev
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from checks.policy_engine import ANY_PORT, Direction, End, PodPort, allowed
 from checks.reachability import declaration, foreign_parties, own_parties
+from checks.tables import Table
+from components.network_policies import Policy
 from settings.loader import SettingsError
 from settings.model import Settings
 from settings.standins import read
@@ -32,33 +34,54 @@ class Difference:
     opened: frozenset[Way]
     closed: frozenset[Way]
 
+    def table(self) -> Table:
+        """One row for all ways that share their ports and one of their ends; the same for the same difference."""
+        opened = (("opens", *row) for row in _rows(self.opened))
+        closed = (("closes", *row) for row in _rows(self.closed))
+        return Table(header=("", "from", "to", "ports"), rows=(*opened, *closed))
+
     def markdown(self) -> str:
-        """A table with one line for all ways that share their ports and one of their ends; stable byte by byte."""
+        """The table, or that there is nothing to tell."""
         if not self.opened and not self.closed:
             return "No network path opens or closes.\n"
-        lines = [f"| opens | {line} |" for line in _lines(self.opened)]
-        lines += [f"| closes | {line} |" for line in _lines(self.closed)]
-        return "\n".join(("| | from | to | ports |", "| --- | --- | --- | --- |", *lines, ""))
+        return self.table().markdown()
 
 
-def compare(before: Settings, after: Settings) -> Difference:
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What one version of a stack declares: its policies by namespace, its pods, and every end they could meet."""
+
+    policies: Mapping[str, tuple[Policy, ...]]
+    own: tuple[End, ...]
+    foreign: tuple[End, ...]
+
+
+def declared(settings: Settings) -> Declared:
+    """The policies of a stack and the ends they are about."""
+    policies = declaration(settings)
+    return Declared(
+        policies=policies,
+        own=tuple(party.end for party in own_parties(settings)),
+        foreign=tuple(party.end for party in foreign_parties(settings, policies)),
+    )
+
+
+def compare(before: Declared, after: Declared) -> Difference:
     """The paths that only one of two versions of a stack opens."""
-    both = (before, after)
+    if before == after:
+        return Difference(opened=frozenset(), closed=frozenset())
     # Judged against the ends of both: an address that one of them names is an address in the other too.
-    foreign = {
-        party.end.name: party.end for settings in both for party in foreign_parties(settings, declaration(settings))
-    }
-    old, new = (open_ways(settings, foreign.values()) for settings in both)
+    foreign = {end.name: end for version in (before, after) for end in version.foreign}
+    old, new = (open_ways(version, foreign.values()) for version in (before, after))
     return Difference(opened=new - old, closed=old - new)
 
 
-def open_ways(settings: Settings, foreign: Iterable[End]) -> frozenset[Way]:
+def open_ways(version: Declared, foreign: Iterable[End]) -> frozenset[Way]:
     """Every way that starts or ends in a pod of the stack and that the declared policies leave open."""
-    declared = declaration(settings)
-    own = [party.end for party in own_parties(settings)]
+    own = version.own
 
     def one_end(direction: Direction, end: End, other: End) -> frozenset[PodPort]:
-        return allowed(declared.get(end.namespace, ()), direction, end, other)
+        return allowed(version.policies.get(end.namespace, ()), direction, end, other)
 
     def both_ends(source: End, target: End) -> frozenset[PodPort]:
         return _both(one_end(Direction.EGRESS, source, target), one_end(Direction.INGRESS, target, source))
@@ -84,7 +107,7 @@ def _both(one: frozenset[PodPort], other: frozenset[PodPort]) -> frozenset[PodPo
     return one if ANY_PORT in other else one & other
 
 
-def _lines(ways: Iterable[Way]) -> Iterator[str]:
+def _rows(ways: Iterable[Way]) -> Iterator[tuple[str, str, str]]:
     ports: dict[tuple[str, str], list[PodPort]] = {}
     for way in sorted(ways):
         ports.setdefault((way.source, way.target), []).append(way.port)
@@ -95,7 +118,7 @@ def _lines(ways: Iterable[Way]) -> Iterator[str]:
     for (target, on_ports), from_ in sources.items():
         targets.setdefault((tuple(from_), on_ports), []).append(target)
     for (from_all, on_ports), to in sorted(targets.items()):
-        yield f"{', '.join(from_all)} | {', '.join(to)} | {', '.join(map(str, on_ports))}"
+        yield ", ".join(from_all), ", ".join(to), ", ".join(map(str, on_ports))
 
 
 def main() -> int:
@@ -105,7 +128,7 @@ def main() -> int:
     parser.add_argument("new", type=Path, help="the stack file as it will be")
     arguments = parser.parse_args()
     try:
-        before, after = (read(path).settings for path in (arguments.old, arguments.new))
+        before, after = (declared(read(path).settings) for path in (arguments.old, arguments.new))
         print(compare(before, after).markdown(), end="")
     except SettingsError as error:
         print(error, file=sys.stderr)
