@@ -26,5 +26,5 @@ class Table:
 
 
 def _line(row: Sequence[str]) -> str:
-    cells = (cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row)
+    cells = (cell.replace("|", "\\|") for cell in row)
     return f"| {' | '.join(cells)} |"

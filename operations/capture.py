@@ -153,7 +153,7 @@ class _Recorder(mocks.MockMonitor):
             aliases=tuple(
                 (each.spec.type or request.type, each.spec.name or request.name)
                 if each.WhichOneof("alias") == "spec"
-                else _type_and_name(each.urn)
+                else type_and_name(each.urn)
                 for each in request.aliases
             ),
             timeouts={k: str(v) for k, v in json_format.MessageToDict(request.customTimeouts).items()},
@@ -192,8 +192,8 @@ def _plain(value: Any, path: str, secrets: set[str]) -> Any:  # noqa: ANN401
     return value
 
 
-def _type_and_name(urn: str) -> tuple[str, str]:
-    """``urn:pulumi:stack::project::parent$type::name`` as its type and name."""
+def type_and_name(urn: str) -> tuple[str, str]:
+    """Type and name of a resource, from ``urn:pulumi:stack::project::parent$type::name``."""
     *_, types, name = urn.split("::", 3)
     return types.rsplit("$", 1)[-1], name
 
