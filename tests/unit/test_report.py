@@ -3,14 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from checks.paths import declared
-from checks.summary import Line, Node, Reach, RollOut, Room, Summary, Switch, summarise
+from checks.summary import Line, Node, Reach, RollOut, Room, Summary, Switch
 from operations.report.__main__ import as_json
 from operations.report.changes import (
     OBJECT_IDENTITY,
@@ -33,7 +32,6 @@ from tests import stacks
 from tests.capture import RESOURCE_TYPES
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
-TODAY = date(2026, 11, 25)
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 STATEFUL_SET = "kubernetes:apps/v1:StatefulSet"
 
@@ -324,6 +322,7 @@ def generated(services: int, nodes: int, **of_service: object) -> dict[str, obje
                 "limits": {"cpu": "900", "memory": "900Gi"},
                 "pods": 5000,
             },
+            "edge": {"firewall": None, "ssh": {"hostKeys": {"srv1117946": None}}},
             "postgres": {"maxConnections": 5000, "connectionsPerPod": 1},
             "services": dict.fromkeys(names, service),
             "images": {"workloads": dict.fromkeys(names, "ghcr.io/gx/x:1@sha256:" + "ab" * 32)},
@@ -332,12 +331,17 @@ def generated(services: int, nodes: int, **of_service: object) -> dict[str, obje
 
 
 def test_a_stack_of_500_workloads_stays_under_the_limit_of_a_comment() -> None:
-    settings = [load(generated(490, 50, fabricAccess=access)) for access in (False, True)]
+    settings = [load(generated(491, 50, fabricAccess=access)) for access in (False, True)]
     names = list(settings[0].services)
+    large = replace(
+        SUMMARY,
+        nodes=tuple(replace(SUMMARY.nodes[0], name=name) for name in settings[0].cluster.nodes),
+        roll_outs=tuple(replace(SUMMARY.roll_outs[0], name=name) for name in names),
+    )
     before, after = (
         Facts(
             stack="mainnet",
-            summary=summarise(each, TODAY),
+            summary=large,
             declared=declared(each),
             objects=tuple(
                 declared_object(DEPLOYMENT, name, replicas=number, template=container(image=str(number), x=1, y=number))
@@ -348,10 +352,11 @@ def test_a_stack_of_500_workloads_stays_under_the_limit_of_a_comment() -> None:
     )
     report = compose(after, Version(label="main", facts=before))
     text = render(report)
-    assert len(report.changes or ()) == 490
+    assert len(report.changes or ()) == len(report.rolling) == len(names) == 500
     assert LIMIT * 0.9 < len(text.encode()) <= LIMIT
     assert len(as_json(report)) > LIMIT
     assert "lines are left out here" in text
+    assert "| opens | svc-000-with-a-name-that-is-long-for-a-service, " in text
 
 
 if __name__ == "__main__":
