@@ -21,6 +21,7 @@ from operations.report.compose import Report, Verdict
 # GitHub refuses a comment of more than 65,536 characters. Bytes are counted, which are never fewer.
 LIMIT = 65_536
 FIELDS_SHOWN = 3
+LINES_KEPT = 12
 LONGEST_CELL = 400
 PAST = {Operation.DELETE: "deleted", Operation.REPLACE: "replaced", Operation.CREATE: "created"}
 PAST |= {Operation.UPDATE: "updated", Operation.IMPORT: "imported"}
@@ -28,7 +29,7 @@ PAST |= {Operation.UPDATE: "updated", Operation.IMPORT: "imported"}
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the report. When it is too long, ``lines`` go first from the section of the highest ``expendable``."""
+    """A part of the report. When all is too long, its last ``lines`` go, first from the highest ``expendable``."""
 
     title: str
     lines: tuple[str, ...]
@@ -41,7 +42,8 @@ class Section:
         """The section, or nothing when it has nothing to say."""
         if not (self.before or self.lines or self.left_out):
             return ""
-        note = (f"\n_{self.left_out} lines are left out here; `--json` has all of them._",) if self.left_out else ()
+        lines = "1 line is" if self.left_out == 1 else f"{self.left_out} lines are"
+        note = (f"\n_{lines} left out here; `--json` has all._",) if self.left_out else ()
         body = "\n".join((*self.before, *self.lines, *note))
         if self.folded:
             return f"\n<details><summary>{self.title}</summary>\n\n{body}\n\n</details>\n"
@@ -52,11 +54,12 @@ def render(report: Report, limit: int = LIMIT) -> str:
     """The report in at most ``limit`` bytes of UTF-8."""
     head = _head(report)
     sections = list(_sections(report))
-    for at in sorted(range(len(sections)), key=lambda each: -sections[each].expendable):
+    by_worth = sorted(range(len(sections)), key=lambda each: -sections[each].expendable)
+    # One long list must not cost all the others: the first lines of each go last.
+    for kept, at in ((kept, at) for kept in (LINES_KEPT, 0) for at in by_worth):
         excess = _size(head, sections) - limit
-        if excess <= 0:
-            break
-        sections[at] = _shortened(sections[at], excess)
+        if excess > 0 and len(sections[at].lines) > kept:
+            sections[at] = _shortened(sections[at], excess, kept)
     return head + "".join(section.text() for section in sections)
 
 
@@ -64,14 +67,14 @@ def _size(head: str, sections: Iterable[Section]) -> int:
     return len(head.encode()) + sum(len(section.text().encode()) for section in sections)
 
 
-def _shortened(section: Section, excess: int) -> Section:
-    """The section without as many of its last lines as are ``excess`` bytes or more; their count is told."""
-    told = replace(section, left_out=len(section.lines) or 1)
+def _shortened(section: Section, excess: int, least: int) -> Section:
+    """The section without as many of its last lines as are ``excess`` bytes, but for ``least``; their count is told."""
+    told = replace(section, left_out=section.left_out + len(section.lines))
     excess += len(told.text().encode()) - len(section.text().encode())
-    kept = list(section.lines)
-    while kept and excess > 0:
-        excess -= len(kept.pop().encode()) + 1
-    return replace(section, lines=tuple(kept), left_out=len(section.lines) - len(kept))
+    lines = list(section.lines)
+    while len(lines) > least and excess > 0:
+        excess -= len(lines.pop().encode()) + 1
+    return replace(section, lines=tuple(lines), left_out=section.left_out + len(section.lines) - len(lines))
 
 
 def _head(report: Report) -> str:

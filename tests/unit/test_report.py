@@ -1,6 +1,7 @@
 """The pull request's report: what becomes of each resource, the comment byte for byte, and its length."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -288,7 +289,7 @@ def test_what_is_too_long_loses_its_least_important_lines_and_counts_them(limit:
     whole = replace(example(), changes=(*(example().changes or ()), *many))
     text = render(whole, limit)
     assert len(text.encode()) <= limit < len(render(whole).encode())
-    assert "lines are left out here" in text
+    assert re.search(r"_\d+ lines are left out here; `--json` has all._", text)
     assert text.count("- Service `s") < render(whole).count("- Service `s") == 30 * 9
     # What a reviewer must see stays to the last.
     for line in ("**expired**", "Data: StatefulSet backend-mainnet/postgres is replaced", "the acceptance is over"):
@@ -355,7 +356,7 @@ def test_a_stack_of_500_workloads_stays_under_the_limit_of_a_comment() -> None:
     assert len(report.changes or ()) == len(report.rolling) == len(names) == 500
     assert LIMIT * 0.9 < len(text.encode()) <= LIMIT
     assert len(as_json(report)) > LIMIT
-    assert "lines are left out here" in text
+    assert re.search(r"_\d+ lines are left out here; `--json` has all._", text)
     assert "| opens | svc-000-with-a-name-that-is-long-for-a-service, " in text
 
 
