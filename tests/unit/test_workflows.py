@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from sandbox.plugins.kubernetes.kinds import kind_of
 from settings.stackfile import ROOT
+from tests.capture import RESOURCE_TYPES
+from tests.stacks import settings
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yaml"))
@@ -126,3 +129,50 @@ def test_zizmor_finds_nothing() -> None:
         [zizmor, "--offline", "--persona=auditor", "--no-progress", GITHUB], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+# --- the roles --------------------------------------------------------------------------------------------------------
+
+READ = {"get", "list", "watch"}
+
+
+def role(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((ROOT / "docs" / "ci" / f"{name}.yaml").read_text()))
+
+
+def rules(documents: list[dict[str, Any]], name: str) -> dict[tuple[str, str], set[str]]:
+    """Verbs by API group and resource."""
+    (found,) = [each for each in documents if each["kind"] == "ClusterRole" and each["metadata"]["name"] == name]
+    return {
+        (group, resource): set(rule["verbs"])
+        for rule in found["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+@pytest.mark.parametrize(("name", "verbs"), [("reader", READ), ("previewer", READ | {"create", "patch"})])
+def test_a_role_reaches_what_the_program_declares_and_can_delete_nothing(name: str, verbs: set[str]) -> None:
+    documents = role(name)
+    own, cluster = rules(documents, f"gx-{name}"), rules(documents, f"gx-{name}-cluster")
+    assert set().union(*own.values()) == verbs
+    assert all(each == verbs for each in own.values())
+    assert set().union(*cluster.values()) == {"get"}
+    for token in RESOURCE_TYPES:
+        if token.startswith("kubernetes:"):
+            kind = kind_of(token)
+            group = kind.api_version.rpartition("/")[0]
+            assert (group, kind.plural) in (own if kind.namespaced else cluster), f"{name} does not reach {token}"
+    assert "*" not in str([each for each in documents if each["kind"] == "ClusterRole"])
+
+
+@pytest.mark.parametrize("name", ["reader", "previewer"])
+def test_an_account_is_bound_in_the_namespace_of_its_environment_alone(name: str) -> None:
+    bound = [
+        (each["metadata"]["namespace"], subject["name"])
+        for each in role(name)
+        if each["kind"] == "RoleBinding"
+        for subject in each["subjects"]
+    ]
+    environments = [settings(stack).environment for stack in ("mainnet", "testnet", "devnet")]
+    assert bound == [(each.namespace, f"{name}-{each.name}") for each in environments]
