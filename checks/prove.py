@@ -16,12 +16,12 @@ PLACED: tuple[Callable[[Settings, fit.Placed], Iterator[Finding]], ...] = (fit.f
 
 def prove(settings: Settings, today: date) -> Judgement:
     """What all proofs find in a stack, and what becomes of it."""
-    return judge(_findings(settings), settings, today)
+    return judge(findings(settings, fit.placed(settings)), settings, today)
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def findings(settings: Settings, stack: fit.Placed) -> Iterator[Finding]:
+    """What all proofs find in a stack, with its pods placed already."""
     for proof in PROOFS:
         yield from proof(settings)
-    stack = fit.placed(settings)
     for placed_proof in PLACED:
         yield from placed_proof(settings, stack)
