@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from checks.objects.model import Breach, Declared, items, mapping, of_kind, pods, where
-from settings.problems import Problem, shown
+from checks.objects.model import Breach, Declared, items, mapping, of_kind, pods, told, where
+from settings.problems import Problem
 from settings.rules_exposure import foreign_node_port
 
 RIGHTS_THAT_GIVE_RIGHTS = frozenset({"bind", "escalate", "impersonate"})
@@ -25,13 +25,11 @@ def least_privilege(declared: Sequence[Declared]) -> Iterator[Breach]:
             for field in ("apiGroups", "resources", "verbs"):
                 for named in items(rule, field):
                     if "*" in str(named):
-                        yield role, Problem(f"{path}.{field}", "a wildcard", "name each", shown(named))
+                        yield role, Problem(f"{path}.{field}", "a wildcard", "name each", told(named))
                     elif field == "verbs" and named in RIGHTS_THAT_GIVE_RIGHTS:
                         yield (
                             role,
-                            Problem(
-                                f"{path}.verbs", "gives its holder the rights of others", "remove it", shown(named)
-                            ),
+                            Problem(f"{path}.verbs", "gives its holder the rights of others", "remove it", told(named)),
                         )
     for binding in of_kind(declared, "RoleBinding"):
         if mapping(binding.inputs, "roleRef").get("kind") == "ClusterRole":
@@ -85,7 +83,7 @@ def node_ports(declared: Sequence[Declared]) -> Iterator[Breach]:
         kind = spec.get("type") or "ClusterIP"
         if kind not in {"ClusterIP", "NodePort"}:
             path = f"{where(service)}.spec.type"
-            yield service, Problem(path, "open to the outside past the edge", "ClusterIP or NodePort", shown(kind))
+            yield service, Problem(path, "open to the outside past the edge", "ClusterIP or NodePort", told(kind))
         if items(spec, "externalIPs"):
             path = f"{where(service)}.spec.externalIPs"
             yield service, Problem(path, "takes over an address of the outside", "remove it")
@@ -97,7 +95,7 @@ def node_ports(declared: Sequence[Declared]) -> Iterator[Breach]:
             elif number is not None:
                 foreign = foreign_node_port(service.stack, int(number))
                 if foreign is not None:
-                    yield service, Problem(path, *foreign, shown(int(number)))
+                    yield service, Problem(path, *foreign, told(number))
 
 
 def proxied(declared: Sequence[Declared]) -> Iterator[Breach]:
@@ -107,5 +105,5 @@ def proxied(declared: Sequence[Declared]) -> Iterator[Breach]:
             if record.inputs.get("proxied") is not True:
                 yield record, Problem(f"{where(record)}.proxied", "publishes the address of an origin", "write true")
             if record.inputs.get("ttl") != AUTOMATIC:
-                got = shown(record.inputs.get("ttl"))
+                got = told(record.inputs.get("ttl"))
                 yield record, Problem(f"{where(record)}.ttl", "a proxied record has none of its own", "write 1", got)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from settings.problems import Problem
+from settings.problems import Problem, shown
 
 POD_TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "Pod": (),
@@ -107,6 +107,11 @@ def of_kind(declared: Sequence[Declared], *kinds: str) -> Iterator[Declared]:
 def where(declared: Declared) -> str:
     """How a report names a resource."""
     return f"{declared.kind}/{declared.name}"
+
+
+def told(value: object) -> str:
+    """A value as a report shows it. The engine hands whole numbers over as floats."""
+    return shown(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def mapping(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

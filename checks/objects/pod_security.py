@@ -7,8 +7,8 @@ server refuses the same pods at admission, but only when the objects above them 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from checks.objects.model import Breach, Declared, PodTemplate, items, mapping, pods
-from settings.problems import Problem, shown
+from checks.objects.model import Breach, Declared, PodTemplate, items, mapping, pods, told
+from settings.problems import Problem
 
 HOST_NAMESPACES = ("hostNetwork", "hostPID", "hostIPC")
 VOLUMES = frozenset(
@@ -72,7 +72,7 @@ def _pod(pod: PodTemplate) -> Iterator[Problem]:
     context = mapping(pod.spec, "securityContext")
     for sysctl in items(context, "sysctls"):
         if sysctl.get("name") not in SYSCTLS:
-            yield Problem(f"{pod.path}.securityContext.sysctls", "not a safe one", "remove it", shown(sysctl["name"]))
+            yield Problem(f"{pod.path}.securityContext.sysctls", "not a safe one", "remove it", told(sysctl["name"]))
     yield from _either_context(f"{pod.path}.securityContext", context)
 
 
@@ -84,12 +84,12 @@ def _container(path: str, container: Mapping[str, Any], pod: PodTemplate) -> Ite
     if own.get("allowPrivilegeEscalation") is not False:
         yield Problem(f"{here}.allowPrivilegeEscalation", "a process may gain rights", "write false")
     if own.get("procMount") not in {None, "Default"}:
-        yield Problem(f"{here}.procMount", "shows all of /proc", "remove it", shown(own["procMount"]))
+        yield Problem(f"{here}.procMount", "shows all of /proc", "remove it", told(own["procMount"]))
     if "ALL" not in items(mapping(own, "capabilities"), "drop"):
         yield Problem(f"{here}.capabilities.drop", "keeps capabilities", "drop: [ALL]")
     for capability in items(mapping(own, "capabilities"), "add"):
         if capability != CAPABILITY:
-            yield Problem(f"{here}.capabilities.add", "a capability", f"at most {CAPABILITY}", shown(capability))
+            yield Problem(f"{here}.capabilities.add", "a capability", f"at most {CAPABILITY}", told(capability))
     non_root = own.get("runAsNonRoot", inherited.get("runAsNonRoot"))
     if non_root is not True:
         yield Problem(f"{here}.runAsNonRoot", "may run as root", "write true here or in the pod")
@@ -97,7 +97,7 @@ def _container(path: str, container: Mapping[str, Any], pod: PodTemplate) -> Ite
         yield Problem(f"{here}.seccompProfile", "none", "write {type: RuntimeDefault} here or in the pod")
     for port in items(container, "ports"):
         if port.get("hostPort"):
-            yield Problem(f"{path}.ports", "a port of the node", "remove hostPort", shown(port["hostPort"]))
+            yield Problem(f"{path}.ports", "a port of the node", "remove hostPort", told(port["hostPort"]))
     yield from _either_context(here, own)
 
 
@@ -108,7 +108,7 @@ def _either_context(path: str, context: Mapping[str, Any]) -> Iterator[Problem]:
     for field in ("seccompProfile", "appArmorProfile"):
         kind = mapping(context, field).get("type")
         if kind is not None and kind not in PROFILES:
-            yield Problem(f"{path}.{field}", "no confinement", "RuntimeDefault", shown(kind))
+            yield Problem(f"{path}.{field}", "no confinement", "RuntimeDefault", told(kind))
     linux = mapping(context, "seLinuxOptions")
     if (linux.get("type") or "") not in SELINUX_TYPES or linux.get("user") or linux.get("role"):
         yield Problem(f"{path}.seLinuxOptions", "a label of its own", "remove it")

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
-from checks.objects.model import Breach, Declared, items, mapping, of_kind, pods, where
-from settings.problems import Problem, shown
+from checks.objects.model import Breach, Declared, items, mapping, of_kind, pods, told, where
+from settings.problems import Problem
 from settings.types import amount, has_digest
 
 SIZES = ("cpu", "memory")
@@ -24,11 +23,11 @@ def sized(declared: Sequence[Declared]) -> Iterator[Breach]:
                 for kind, value in (("requests", request), ("limits", limit)):
                     if value is None:
                         yield pod.owner, Problem(f"{path}.resources.{kind}.{size}", "missing", "state it")
-                if request is not None and limit is not None and _amount(request) > _amount(limit):
+                if request is not None and limit is not None and amount(str(request)) > amount(str(limit)):
                     problem = f"above its limit of {limit}"
                     yield (
                         pod.owner,
-                        Problem(f"{path}.resources.requests.{size}", problem, "lower it", shown(request)),
+                        Problem(f"{path}.resources.requests.{size}", problem, "lower it", told(request)),
                     )
 
 
@@ -45,10 +44,14 @@ def within_limit_range(declared: Sequence[Declared]) -> Iterator[Breach]:
                     for kind, bound, sign in (("requests", "min", 1), ("limits", "max", -1)):
                         value = mapping(container, "resources", kind).get(size)
                         edge = mapping(allowed, bound).get(size)
-                        if value is not None and edge is not None and sign * (_amount(value) - _amount(edge)) < 0:
+                        if (
+                            value is not None
+                            and edge is not None
+                            and sign * (amount(str(value)) - amount(str(edge))) < 0
+                        ):
                             problem = f"beyond the LimitRange's {bound}, {edge}"
                             where_it_is = f"{path}.resources.{kind}.{size}"
-                            yield pod.owner, Problem(where_it_is, problem, f"change it to {edge}", shown(value))
+                            yield pod.owner, Problem(where_it_is, problem, f"change it to {edge}", told(value))
 
 
 def pinned(declared: Sequence[Declared]) -> Iterator[Breach]:
@@ -59,7 +62,7 @@ def pinned(declared: Sequence[Declared]) -> Iterator[Breach]:
             if pod.owner.stack in PINNED and not has_digest(image):
                 yield (
                     pod.owner,
-                    Problem(f"{path}.image", "not pinned to a digest", "append @sha256:…", shown(image)),
+                    Problem(f"{path}.image", "not pinned to a digest", "append @sha256:…", told(image)),
                 )
 
 
@@ -92,16 +95,9 @@ def own_accounts(declared: Sequence[Declared]) -> Iterator[Breach]:
         account = (pod.owner.namespace, pod.spec.get("serviceAccountName"))
         path = f"{pod.path}.serviceAccountName"
         if account not in accounts:
-            yield pod.owner, Problem(path, "no account of this stack", "declare it", shown(account[1]))
+            yield pod.owner, Problem(path, "no account of this stack", "declare it", told(account[1]))
         if used[account] > 1:
-            yield pod.owner, Problem(path, "another pod's account too", "give each its own", shown(account[1]))
+            yield pod.owner, Problem(path, "another pod's account too", "give each its own", told(account[1]))
         if pod.spec.get("automountServiceAccountToken") and account not in bound:
             path = f"{pod.path}.automountServiceAccountToken"
             yield pod.owner, Problem(path, "a token without rights", "write false, or bind a Role to the account")
-
-
-def _amount(quantity: object) -> Decimal:
-    """A quantity as the stack file or the API server writes it."""
-    text = str(quantity)
-    # The engine hands whole numbers over as floats.
-    return amount(text.removesuffix(".0"))

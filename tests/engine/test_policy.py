@@ -33,7 +33,8 @@ def state_file(path: Path, stack: Iterable[Declared]) -> Path:
     """A state as ``pulumi stack export`` writes it."""
     resources: list[dict[str, Any]] = [
         {
-            "urn": f"{each.urn}-{index}",
+            # Names are told in reports, so it is the parents that keep the objects apart.
+            "urn": each.urn.replace(each.type, f"gx:test:Case{index}${each.type}"),
             "custom": True,
             "id": str(index),
             "type": each.type,
