@@ -109,7 +109,8 @@ def databases_have_a_node_each(
     """Two instances of a database never share a node (PG-09, RD-04)."""
     nodes = hosts(placement.databases, cluster)
     for kind, replicas in (("postgres", postgres.replicas), ("redis", redis.replicas)):
-        if replicas > len(nodes):
+        # Without any, the selection itself is told.
+        if nodes and replicas > len(nodes):
             yield Problem(
                 f"{kind}.replicas",
                 f"one instance a node, and placement.databases.require leaves {_counted(nodes)}",

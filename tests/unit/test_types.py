@@ -57,7 +57,7 @@ BAD: dict[str, list[object]] = {
     "Quantity": [
         "9" * 16,
         "1.0000000001",
-        "١Gi",
+        "\u0661Gi",
         "",
         "0",
         "0Mi",
