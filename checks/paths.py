@@ -14,6 +14,7 @@ from checks.reachability import declaration, foreign_parties, own_parties
 from settings.check import read
 from settings.loader import SettingsError
 from settings.model import Settings
+from settings.stackfile import StackFileError
 
 
 @dataclass(frozen=True, order=True)
@@ -106,7 +107,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         print(compare(read(arguments.old), read(arguments.new)).markdown(), end="")
-    except SettingsError as error:
+    except (SettingsError, StackFileError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

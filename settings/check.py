@@ -19,7 +19,11 @@ def main() -> int:
     if not path.exists():
         print(f"{path.name} does not exist. Fix: name an existing stack, or start it as a copy of one", file=sys.stderr)
         return 1
-    config = stackfile.config(path.read_text(encoding="utf-8"))
+    try:
+        config = stackfile.config(path.read_text(encoding="utf-8"))
+    except stackfile.StackFileError as error:
+        print(f"{path.name}: {error}", file=sys.stderr)
+        return 1
     secrets = dict(_leaves(config.get("secrets", {})))
     for name, value in sorted(secrets.items()):
         print(f"  {name}: {'present' if stackfile.is_secure(value) else 'in clear'}")
@@ -34,7 +38,10 @@ def main() -> int:
 
 
 def read(path: Path) -> Settings:
-    """The settings of a stack file, with a stand-in for every encrypted value. Raises ``SettingsError``."""
+    """The settings of a stack file, with a stand-in for every encrypted value.
+
+    Raises ``SettingsError``, or ``StackFileError`` for what is no YAML.
+    """
     stack = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
     return load(_opened(stackfile.config(path.read_text(encoding="utf-8"))), stack=stack)
 
