@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from checks.objects.model import Declared
+from checks.objects.model import Declared, where
 from sandbox import stacks
-from tests.engine.stack import BIN, ROOT, Ran, Stack, run
-from tests.policy_cases import CASES, changed, objects
+from tests.engine.stack import BIN, ROOT, Ran, Stack, kubectl, run
+from tests.policy_cases import CASES, Case, changed, objects
 
 PACK = ROOT / "policy"
 
@@ -80,3 +80,29 @@ def moved(each: Declared, namespace: str) -> Declared:
     if each.namespace == "backend":
         inputs["metadata"]["namespace"] = namespace
     return Declared(urn=each.urn, type=each.type, stack=each.stack, protect=each.protect, inputs=inputs)
+
+
+def test_admission_refuses_exactly_the_pods_that_the_pack_refuses(cluster: None) -> None:
+    """Every case of Pod Security, as a pod that the API server is asked about and does not make."""
+    name = "policy-test"
+    kubectl("create", "namespace", name)
+    try:
+        kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        cases = [case for case in CASES if case["rule"] == "pod-security-restricted"]
+        answers = [dry_run(case, name) for case in cases]
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+    assert len(cases) >= 10
+    for case, answer in zip(cases, answers, strict=True):
+        assert (answer.code != 0) is bool(case["expect"]), (case, answer.output)
+        assert answer.code == 0 or "violates PodSecurity" in answer.output, (case, answer.output)
+
+
+def dry_run(case: Case, namespace: str) -> Ran:
+    """The answer to the pod of a case."""
+    (owner,) = [each for each in changed(case) if where(each) == case["object"]]
+    template = owner.inputs["spec"]["template"]
+    # The account of the pod is not there; all others have the namespace's own.
+    spec = {key: value for key, value in template["spec"].items() if key != "serviceAccountName"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
+    return run(BIN / "kubectl", "create", "--dry-run=server", "-n", namespace, "-f", "-", stdin=json.dumps(pod))
