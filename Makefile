@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
 
 .PHONY: help install sandbox sandbox-status sandbox-down test test-fast test-services test-sandbox test-engine check \
-        check-workflows format conformance bench configure adopt settings-check prove report pr-check schema lock
+        check-workflows format policy conformance bench configure adopt settings-check prove report pr-check schema lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ conformance: $(VENV)/.installed ## The plugins' behaviour that the program relie
 
 test-engine: $(VENV)/.installed ## Whole stacks with the real engine on the sandbox (root)
 	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/engine
+
+policy: $(VENV)/.installed ## The policy pack on every stack, by the real engine on the sandbox (root)
+	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/engine/test_policy.py
 
 # The platform stays up from one to the next. The stacks come last: their pods are never quite idle, and their firewall
 # closes the node ports that the platform's own tests knock at.

@@ -42,7 +42,7 @@ def main() -> int:
     path = stackfile.path(arguments.stack, Path.cwd())
     try:
         judged = read(path)
-    except SettingsError as error:
+    except (SettingsError, stackfile.StackFileError) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
     except OSError as error:

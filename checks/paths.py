@@ -15,6 +15,7 @@ from checks.tables import Table
 from components.network_policies import Pods, Policy
 from settings.loader import SettingsError
 from settings.model import Settings
+from settings.stackfile import StackFileError
 from settings.standins import read
 
 
@@ -188,7 +189,7 @@ def main() -> int:
     try:
         before, after = (declared(read(path).settings) for path in (arguments.old, arguments.new))
         print(compare(before, after).markdown(), end="")
-    except SettingsError as error:
+    except (SettingsError, StackFileError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

@@ -18,7 +18,11 @@ def main() -> int:
     if not path.exists():
         print(f"{path.name} does not exist. Fix: name an existing stack, or start it as a copy of one", file=sys.stderr)
         return 1
-    config = stackfile.config(path.read_text(encoding="utf-8"))
+    try:
+        config = stackfile.config(path.read_text(encoding="utf-8"))
+    except stackfile.StackFileError as error:
+        print(f"{path.name}: {error}", file=sys.stderr)
+        return 1
     for name, value in sorted(leaves(config.get("secrets", {}))):
         print(f"  {name}: {'present' if stackfile.is_secure(value) else 'in clear'}")
     try:
