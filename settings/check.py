@@ -8,6 +8,7 @@ from pathlib import Path
 from settings import stackfile
 from settings.loader import SettingsError, load
 from settings.model import Settings
+from settings.rules_certificates import STAND_IN
 
 
 def main() -> int:
@@ -44,7 +45,7 @@ def _opened(config: Mapping[str, object]) -> dict[str, object]:
 
     def opened(value: object, path: str) -> object:
         if stackfile.is_secure(value):
-            return f"-----BEGIN PRIVATE KEY-----{path}" if path == "secrets.sshPrivateKey" else f"encrypted.{path}"
+            return f"-----BEGIN PRIVATE KEY-----{path}" if path == "secrets.sshPrivateKey" else f"{STAND_IN}{path}"
         if isinstance(value, Mapping):
             return {key: opened(item, f"{path}.{key}") for key, item in value.items()}
         return value

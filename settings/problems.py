@@ -43,7 +43,9 @@ def shown(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
     text = str(value)
-    return f"'{text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + '…'}'"
+    # One line per mistake, whatever a value holds.
+    line = text.split("\n", 1)[0][:LONGEST_VALUE]
+    return f"'{line}{'' if line == text else '…'}'"
 
 
 def path_of(location: tuple[str | int, ...]) -> str:

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from settings.discovery import fingerprint
-from settings.model import PostgresSecrets, RedisSecrets
+from settings.model import PostgresSecrets, RedisSecrets, TlsSecrets
 from settings.stackfile import ROOT, config, dump, merge, prefixed
 from settings.wanted import wanted
 from tests import stacks
@@ -18,6 +19,8 @@ RECORDER = """#!/bin/sh
 { printf '%s\\t' "$*"; cat; printf '\\036'; } >>"$RECORD"
 """
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJjiaap4eX3mVgCGgb50xVdiz18RE2OA44HVu36D+uOt"
+NOW = datetime.now(UTC)
+KEYS = len(TlsSecrets.model_fields)
 PASSWORDS = len(PostgresSecrets.model_fields) + len(RedisSecrets.model_fields)
 TOKEN = "canary-cloudflare-token"  # noqa: S105 - made up
 PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary-key\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -67,19 +70,19 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.mark.parametrize("stack", ["mainnet", "testnet", "devnet"])
 def test_what_is_asked_for_completes_the_stack(stack: str) -> None:
-    assert list(wanted(stacks.complete(stack))) == []
-    asked = [want.path for want in wanted(stacks.committed(stack))]
+    assert list(wanted(stacks.complete(stack), NOW)) == []
+    asked = [want.path for want in wanted(stacks.committed(stack), NOW)]
     assert len(asked) == len(set(asked))
     assert {path.split(".")[0] for path in asked} >= {"cluster", "secrets", "images"}
 
 
 def test_the_token_is_asked_for_before_the_zone_it_looks_up() -> None:
-    asked = [want.path for want in wanted(stacks.committed("mainnet"))]
+    asked = [want.path for want in wanted(stacks.committed("mainnet"), NOW)]
     assert asked.index("secrets.cloudflareApiToken") < asked.index("dns.zoneId")
 
 
 def test_nothing_is_asked_about_exposure_without_an_edge() -> None:
-    asked = [want.path for want in wanted(stacks.committed("testnet"))]
+    asked = [want.path for want in wanted(stacks.committed("testnet"), NOW)]
     assert not [path for path in asked if "ssh" in path or "cloudflare" in path or path.startswith(("edge", "dns"))]
 
 
@@ -113,7 +116,7 @@ def test_answers_are_stored_and_passwords_made_up(project: Project) -> None:
 def test_secrets_are_stored_encrypted_and_stand_on_no_command_line_and_no_screen(project: Project) -> None:
     done = project.configure("--answers", project.answers({"secrets": {"cloudflareApiToken": TOKEN}}))
     secret = {key: call for key, call in project.stored().items() if key.startswith("secrets.")}
-    assert len(secret) == PASSWORDS + 1
+    assert len(secret) == PASSWORDS + KEYS + 1
     for line, stdin in secret.values():
         assert "--secret" in line.split()
         assert stdin
