@@ -7,8 +7,9 @@ import pulumi
 
 from components.placement import FAST_EVICTION, affinity, resources
 from components.probes import command_probe
-from components.redis.config import HEALTH_PORT, PORT, SENTINEL_PORT
+from components.redis.config import HEALTH_PORT, PORT, SENTINEL_PORT, TLS
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
+from components.tls import server_volume
 from settings.model import Placement, Redis, Resources
 
 APP = "redis"
@@ -40,7 +41,7 @@ def _common(args: PodArgs) -> dict[str, Any]:
     }
 
 
-def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
+def server_pod(args: PodArgs, secret: pulumi.Input[str], tls: pulumi.Input[str]) -> dict[str, Any]:
     """Pod of the server and, where there is more than one instance, its sentinel."""
     settings = args.settings
     server = _container(
@@ -75,12 +76,14 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
         "volumes": [
             {"name": "config", "config_map": {"name": args.config_map}},
             {"name": "secrets", "secret": {"secret_name": secret, "default_mode": 0o440, "items": _FILES}},
+            server_volume(tls),
             {"name": "tmp", "empty_dir": {"medium": "Memory", "size_limit": "16Mi"}},
         ],
     }
 
 
-_PING = "REDISCLI_AUTH=health redis-cli --no-auth-warning --user health ping"
+# On the loopback, where only this server listens: a certificate that has ended is no reason to restart it.
+_PING = "REDISCLI_AUTH=health redis-cli --no-auth-warning --tls --insecure --user health ping"
 # The URL in the same Secret is for clients, not for the server.
 _FILES = [{"key": name, "path": name} for name in ("users.acl", "sentinel.acl", "replication", "sentinel")]
 
@@ -104,6 +107,7 @@ def _container(
             {"name": "redis-data", "mount_path": "/data"},
             {"name": "config", "mount_path": "/etc/redis", "read_only": True},
             {"name": "secrets", "mount_path": "/etc/redis-secrets", "read_only": True},
+            {"name": "tls", "mount_path": TLS, "read_only": True},
             {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a volume of the pod's own
         ],
     }
