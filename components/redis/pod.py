@@ -44,16 +44,15 @@ def _common(args: PodArgs) -> dict[str, Any]:
 def server_pod(args: PodArgs, secret: pulumi.Input[str], tls: pulumi.Input[str]) -> dict[str, Any]:
     """Pod of the server and, where there is more than one instance, its sentinel."""
     settings = args.settings
+    ping, ping_sentinel = f"{_HEALTH} ping", f"{_HEALTH} -p {SENTINEL_PORT} ping"
     server = _container(
         "redis", args, script="serve.sh", requests=settings.requests, limits=settings.limits, port=PORT
     ) | {
-        "startup_probe": command_probe(_PING, period=5, failures=720),
+        "startup_probe": command_probe(ping, period=5, failures=720),
         "readiness_probe": command_probe("sh /etc/redis/ready.sh", period=10, failures=3),
         # Any answer is a sign of life; a server that loads its data answers with an error.
-        "liveness_probe": command_probe(_PING, period=30, failures=6),
+        "liveness_probe": command_probe(ping, period=30, failures=6),
     }
-    # A sentinel has nothing to load: it serves when it listens, and a connection costs the node no process.
-    listening = {"tcp_socket": {"port": SENTINEL_PORT}, "timeout_seconds": 5}
     sentinel = _container(
         "sentinel",
         args,
@@ -62,9 +61,10 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str], tls: pulumi.Input[str])
         limits=settings.sidecar_limits,
         port=SENTINEL_PORT,
     ) | {
-        "startup_probe": listening | {"period_seconds": 2, "failure_threshold": 60},
-        "readiness_probe": listening | {"period_seconds": 5},
-        "liveness_probe": listening | {"period_seconds": 10, "failure_threshold": 6},
+        # Not by a bare connection: each that ends before its handshake is a line in the log.
+        "startup_probe": command_probe(ping_sentinel, period=5, failures=24),
+        "readiness_probe": command_probe(ping_sentinel, period=10, failures=3),
+        "liveness_probe": command_probe(ping_sentinel, period=30, failures=6),
     }
     return _common(args) | {
         "termination_grace_period_seconds": GRACE_SECONDS,
@@ -83,7 +83,7 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str], tls: pulumi.Input[str])
 
 
 # On the loopback, where only this server listens: a certificate that has ended is no reason to restart it.
-_PING = "REDISCLI_AUTH=health redis-cli --no-auth-warning --tls --insecure --user health ping"
+_HEALTH = "REDISCLI_AUTH=health redis-cli --no-auth-warning --tls --insecure --user health"
 # The URL in the same Secret is for clients, not for the server.
 _FILES = [{"key": name, "path": name} for name in ("users.acl", "sentinel.acl", "replication", "sentinel")]
 

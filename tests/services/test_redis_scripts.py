@@ -3,13 +3,15 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from components import tls
 from components.redis import config
+from components.redis.pod import PodArgs, server_pod
 from components.tls import ServerTls, server_files
 from settings import certificates
 from settings.certificates import Pair
@@ -54,6 +56,17 @@ class Cluster:
         timing = files["timing.conf"].replace(str(config.DOWN_AFTER_MS), "2000")
         files["timing.conf"] = timing.replace("failover-timeout gx 30000", "failover-timeout gx 5000")
         write_files(self.lab.scratch / "config", files)
+
+    def pod_args(self) -> PodArgs:
+        """What the pod is made from in production."""
+        return PodArgs(
+            settings=self._settings,
+            placement=stacks.settings("mainnet").placement.databases,
+            image="docker.io/library/redis:7-alpine",
+            priority_class="backend",
+            account="redis",
+            config_map="redis-config",
+        )
 
     def set_passwords(self, passwords: dict[str, str]) -> None:
         """Change passwords, as a changed Secret does."""
@@ -201,6 +214,13 @@ def test_empty_instances_become_one_master_and_ready_replicas(cluster: Cluster) 
     assert "READONLY" in cluster.command(host((master + 1) % 3), "SET", "a", "1")
 
 
+def test_every_probe_of_the_pod_succeeds(cluster: Cluster) -> None:
+    for container in server_pod(cluster.pod_args(), "redis-secrets", "redis-tls")["containers"]:
+        for probe in ("startup_probe", "readiness_probe", "liveness_probe"):
+            done = cluster.lab.pods["redis-0"].run(*container[probe]["exec"]["command"])
+            assert done.returncode == 0, f"{probe} of {container['name']}: {done.stdout}{done.stderr}"
+
+
 def test_nobody_gets_in_without_a_name_and_its_password(cluster: Cluster) -> None:
     pod = cluster.lab.pods[PROXY]
     assert "NOAUTH" in pod.run(*cluster.cli(pod), "-h", PROXY, "PING").stdout
@@ -223,6 +243,21 @@ def test_nobody_connects_in_clear_or_to_a_server_that_the_authority_does_not_kno
             "redis-cli", "--tls", "--cacert", "/etc/haproxy/other.crt", "-h", target, "-p", port, "PING"
         )
         assert "certificate verify failed" in untrusted.stderr
+
+
+def test_the_proxy_leads_to_no_server_that_it_cannot_verify(cluster: Cluster) -> None:
+    right = cluster.authority
+    try:
+        cluster.authority = certificates.new_authority("mainnet", datetime.now(UTC)).certificate
+        cluster.lab.kill(PROXY)
+        cluster.start_proxy()
+        cluster.await_says(PROXY, "haproxy", "SSL handshake failure")
+        cluster.lab.wait("the proxy leads nowhere", lambda: cluster.command(PROXY, "PING") == "")
+    finally:
+        cluster.authority = right
+        cluster.lab.kill(PROXY)
+        cluster.start_proxy()
+    cluster.await_replicated()
 
 
 def test_replicas_and_sentinels_speak_tls_to_each_other(cluster: Cluster) -> None:
@@ -256,6 +291,25 @@ def test_another_authority_takes_over_without_a_restart_of_the_servers(cluster: 
         assert cluster.runs() == before
     finally:
         cluster.set_certificate(stacks.server("redis", NAMESPACE), both)
+
+
+def test_a_certificate_that_has_ended_restarts_nothing_and_is_replaced_as_it_is_served(cluster: Cluster) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=certificates.SERVER_DAYS + 1)
+    ended = certificates.new_server("redis", NAMESPACE, authority=stacks.authority(), now=long_ago)
+    before = cluster.runs()
+    assert len(before) == 3
+    try:
+        cluster.set_certificate(ended, cluster.authority)
+        for ordinal in cluster.members:
+            cluster.await_says(f"redis-{ordinal}", "redis", "the certificate changed: applied")
+            cluster.lab.wait("clients refuse it", lambda at=ordinal: cluster.command(host(at), "PING") == "")  # type: ignore[misc]
+        test_every_probe_of_the_pod_succeeds(cluster)
+    finally:
+        cluster.set_certificate(stacks.server("redis", NAMESPACE), cluster.authority)
+    for ordinal in cluster.members:
+        cluster.await_trusted(ordinal, "6379", f"/etc/haproxy/{tls.AUTHORITY}")
+    cluster.await_replicated()
+    assert cluster.runs() == before
 
 
 def test_the_backup_user_copies_the_data_set_and_reads_or_changes_nothing_by_itself(cluster: Cluster) -> None:
