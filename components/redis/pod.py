@@ -49,7 +49,7 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str], tls: pulumi.Input[str])
         "redis", args, script="serve.sh", requests=settings.requests, limits=settings.limits, port=PORT
     ) | {
         "startup_probe": command_probe(ping, period=5, failures=720),
-        "readiness_probe": command_probe("sh /etc/redis/ready.sh", period=10, failures=3),
+        "readiness_probe": command_probe("sh /etc/redis/ready.sh", period=15, failures=2),
         # Any answer is a sign of life; a server that loads its data answers with an error.
         "liveness_probe": command_probe(ping, period=30, failures=6),
     }
@@ -61,10 +61,11 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str], tls: pulumi.Input[str])
         limits=settings.sidecar_limits,
         port=SENTINEL_PORT,
     ) | {
-        # Not by a bare connection: each that ends before its handshake is a line in the log.
+        # Not by a bare connection: each that ends before its handshake is a line in the log. Seldom, since who asks a
+        # sentinel asks the others too.
         "startup_probe": command_probe(ping_sentinel, period=5, failures=24),
-        "readiness_probe": command_probe(ping_sentinel, period=10, failures=3),
-        "liveness_probe": command_probe(ping_sentinel, period=30, failures=6),
+        "readiness_probe": command_probe(ping_sentinel, period=60, failures=2),
+        "liveness_probe": command_probe(ping_sentinel, period=60, failures=3),
     }
     return _common(args) | {
         "termination_grace_period_seconds": GRACE_SECONDS,
