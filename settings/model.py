@@ -416,6 +416,7 @@ class PostgresSecrets(Section):
     application: SecretStr
     replication: SecretStr
     backup: SecretStr
+    exporter: SecretStr
 
 
 class RedisSecrets(Section):

@@ -54,6 +54,7 @@ class PostgresCluster(Component):
         secret_name: Secret with the passwords and URLs.
         application_url: Key of the URL for workers and services, least privilege and with their pool size (X-25, X-40).
         migration_url: Key of the URL of the owner of the schema, for migrations.
+        exporter_password: Key of the password of the role that may read statistics.
         ready: Resources that exist once clients can connect.
     """
 
@@ -63,6 +64,7 @@ class PostgresCluster(Component):
     secret_name: pulumi.Output[str]
     application_url: SecretKey
     migration_url: SecretKey
+    exporter_password: SecretKey
     ready: list[pulumi.Resource]
 
     def __init__(self, name: str, args: PostgresClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -158,6 +160,9 @@ class PostgresCluster(Component):
         )
         self.migration_url = SecretKey(
             name=secret_name, key="migration-url", digest=urls["migration-url"].apply(content_hash)
+        )
+        self.exporter_password = SecretKey(
+            name=secret_name, key="exporter", digest=pulumi.Output.secret(content_hash(passwords["exporter"]))
         )
         return secret
 

@@ -27,6 +27,7 @@ class Roles:
     application: str = "gx_application"
     replication: str = "gx_replication"
     backup: str = "gx_backup"
+    exporter: str = "gx_exporter"
 
 
 ROLES = Roles()
@@ -168,4 +169,5 @@ def passwords(secrets: PostgresSecrets) -> dict[str, str]:
         "application": secrets.application.get_secret_value(),
         "replication": secrets.replication.get_secret_value(),
         "backup": secrets.backup.get_secret_value(),
+        "exporter": secrets.exporter.get_secret_value(),
     }

@@ -67,7 +67,8 @@ def pod_spec(args: PodArgs) -> dict[str, Any]:
 
 
 # The URLs in the same Secret are for clients, not for the server.
-_PASSWORDS = [{"key": role, "path": role} for role in ("admin", "owner", "application", "replication", "backup")]
+_ROLES = ("admin", "owner", "application", "replication", "backup", "exporter")
+_PASSWORDS = [{"key": role, "path": role} for role in _ROLES]
 
 
 def _container(name: str, script: str, args: PodArgs) -> dict[str, Any]:

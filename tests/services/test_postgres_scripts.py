@@ -17,7 +17,10 @@ from tests import stacks
 from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_files
 
 UID = 70
-PASSWORDS = {role: f"it's a \\ {role}:password" for role in ("admin", "owner", "application", "replication", "backup")}
+PASSWORDS = {
+    role: f"it's a \\ {role}:password"
+    for role in ("admin", "owner", "application", "replication", "backup", "exporter")
+}
 DATABASE = "gx_protocol"
 VERIFIED = f"sslmode=verify-full sslrootcert={config.TLS}/ca.crt"
 ADDRESSES = {config.member(ordinal): 10 + ordinal for ordinal in range(3)}
@@ -194,6 +197,12 @@ def test_every_role_may_do_its_duty_and_no_more(cluster: Cluster) -> None:
     assert "must be owner" in cluster.client(primary, "application", "drop table ledger").stderr
     assert cluster.client(primary, "backup", "select count(*) from ledger").stdout.strip() == "1"
     assert "read-only transaction" in cluster.client(primary, "backup", "create table other ()").stderr
+    # Only who may monitor sees where a standby is.
+    assert (
+        cluster.client(primary, "exporter", "select count(client_addr) from pg_stat_replication").stdout.strip() == "2"
+    )
+    assert "permission denied" in cluster.client(primary, "exporter", "select * from public.ledger").stderr
+    assert "read-only transaction" in cluster.client(primary, "exporter", "create table other ()").stderr
     assert "no pg_hba.conf entry" in cluster.client(primary, "admin", "select 1").stderr
     assert "password authentication failed" in cluster.client(primary, "owner", "select 1", password="wrong").stderr  # noqa: S106
 
