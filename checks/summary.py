@@ -107,7 +107,7 @@ class Summary:
 def summarise(settings: Settings, today: date) -> Summary:
     """Prove a stack and keep what was found."""
     stack = fit.placed(settings)
-    found = judge(prove.findings(settings, stack), settings, today)
+    found = judge(prove.findings(settings, stack, today), settings, today)
     return Summary(
         refused=_lines(found.refused),
         expired=_lines(found.strict),

@@ -13,7 +13,7 @@ from settings.model import Section, Settings
 from settings.problems import Problem, path_of, shown
 
 # What an operator cannot know by heart and `make configure` reads, generates, resolves or asks for.
-CONFIGURED = ("cluster.nodes.", "edge.ssh.", "edge.acme.email", "dns.zoneId", "images.", "secrets.")
+CONFIGURED = ("cluster.nodes.", "edge.ssh.", "edge.acme.email", "dns.zoneId", "images.", "tls.", "secrets.")
 
 _TEXT = ("not text", "put it in quotes")
 _WHOLE_NUMBER = ("not a whole number", "write a whole number without quotes")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
+from settings.certificates import Certificate, Certificates
 from settings.types import (
     Cidr,
     CloudflareId,
@@ -238,6 +239,20 @@ class Redis(Section):
     proxy_limits: Resources
 
 
+class Tls(Section):
+    """Certificates of the databases, none of them secret; their keys are under ``secrets.tls`` (X-74)."""
+
+    authority: Certificates = Field(
+        description="What clients and standbys trust: the stack's own authority; while it is replaced, the old one too."
+    )
+    postgres: Certificate = Field(description="Certificate of every Postgres instance.")
+    redis: Certificate = Field(description="Certificate of every Redis instance and sentinel.")
+
+    def servers(self) -> dict[str, str]:
+        """The servers' certificates, by the server."""
+        return {"postgres": self.postgres, "redis": self.redis}
+
+
 # --- workloads -------------------------------------------------------------------------------------------------------
 
 
@@ -406,6 +421,7 @@ class PostgresSecrets(Section):
     application: SecretStr
     replication: SecretStr
     backup: SecretStr
+    exporter: SecretStr
 
 
 class RedisSecrets(Section):
@@ -418,11 +434,24 @@ class RedisSecrets(Section):
     exporter: SecretStr
 
 
+class TlsSecrets(Section):
+    """Private keys in PEM form: of the authority, which the program never reads, and of the servers."""
+
+    authority_key: SecretStr
+    postgres_key: SecretStr
+    redis_key: SecretStr
+
+    def servers(self) -> dict[str, SecretStr]:
+        """The servers' keys, by the server."""
+        return {"postgres": self.postgres_key, "redis": self.redis_key}
+
+
 class Secrets(Section):
     """Everything secret. Encrypted in the stack file; `make configure` generates what can be generated."""
 
     postgres: PostgresSecrets
     redis: RedisSecrets
+    tls: TlsSecrets
     cloudflare_api_token: SecretStr | None = Field(
         default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
     )
@@ -454,6 +483,7 @@ class Settings(Section):
     fabric: Fabric | None = None
     postgres: Postgres
     redis: Redis
+    tls: Tls
     workers: dict[DnsLabel, Worker]
     services: dict[DnsLabel, Service]
     edge: Edge | None = None

@@ -7,11 +7,13 @@ stood in for are addresses, keys and digests, and never a size, a count or a nam
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from settings import stackfile
+from settings import certificates, stackfile
 from settings.loader import load
 from settings.model import Settings
+from settings.rules_certificates import STAND_IN
 from settings.types import has_digest
 from settings.wanted import Want, at, wanted
 
@@ -55,7 +57,7 @@ def opened(config: Mapping[str, object]) -> dict[str, object]:
 
     def value_of(value: object, path: str) -> object:
         if stackfile.is_secure(value):
-            return _PRIVATE_KEY if path == "secrets.sshPrivateKey" else f"encrypted.{path}"
+            return _PRIVATE_KEY if path == "secrets.sshPrivateKey" else f"{STAND_IN}{path}"
         if isinstance(value, Mapping):
             return {key: value_of(item, f"{path}.{key}") for key, item in value.items()}
         return value
@@ -76,7 +78,10 @@ def completed(config: Mapping[str, object]) -> tuple[dict[str, object], tuple[st
     """The config with a stand-in for every value that it misses, and the paths of those values."""
     whole = deepcopy(dict(config))
     missing = []
-    for want in wanted(config):
+    for want in wanted(config, datetime.now(UTC)):
+        # A certificate that no longer serves is there all the same, and the proofs say so.
+        if want.path.partition(".")[0] == "tls" and at(config, want.path) is not None:
+            continue
         _put(whole, want.path, {"secure": ""} if want.secret else _stand_in(want, config))
         missing.append(want.path)
     return whole, tuple(missing)
@@ -86,6 +91,8 @@ def _stand_in(want: Want, config: Mapping[str, object]) -> str:
     if want.path in _SIMPLE:
         return _SIMPLE[want.path]
     section, *_, last = want.path.split(".")
+    if section == "tls":
+        return certificates.STAND_IN
     if section == "images":
         given = at(config, want.path)
         image = str(given) if given else f"stand-in.example/{last}:stand-in"

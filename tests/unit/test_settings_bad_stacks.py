@@ -65,8 +65,8 @@ def test_an_empty_stack_file_is_told_every_missing_value() -> None:
     lines = report({})
     assert all(": missing" in line for line in lines)
     assert {line.split(":")[0].split(".")[0] for line in lines} == {
-        "environment", "cluster", "placement", "quota", "containerLimits", "postgres", "redis", "workers", "services",
-        "images", "secrets",
+        "environment", "cluster", "placement", "quota", "containerLimits", "postgres", "redis", "tls", "workers",
+        "services", "images", "secrets",
     }  # fmt: skip
 
 
