@@ -117,7 +117,7 @@ class _NoCalls(mocks.Mocks):
 
 
 @dataclass
-class _Recorder(mocks.MockMonitor):
+class Recorder(mocks.MockMonitor):
     """A monitor that keeps whole registrations, where the SDK's keeps type, name and inputs."""
 
     known_types: frozenset[str] | None
@@ -212,12 +212,12 @@ def run(
     the program raises, and ``AssertionError`` for a provider function, a resource registered twice, and a resource type
     that is not among ``known_types``.
     """
-    recorder = _Recorder(known_types=known_types)
+    recorder = Recorder(known_types=known_types)
     return contextvars.copy_context().run(_run, recorder, program, stack, dict(config), list(secret_keys))
 
 
 def _run(
-    recorder: _Recorder, program: Callable[[], object], name: str, config: dict[str, str], secret_keys: list[str]
+    recorder: Recorder, program: Callable[[], object], name: str, config: dict[str, str], secret_keys: list[str]
 ) -> Capture:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

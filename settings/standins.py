@@ -80,7 +80,7 @@ def completed(config: Mapping[str, object]) -> tuple[dict[str, object], tuple[st
     missing = []
     for want in wanted(config, datetime.now(UTC)):
         # A certificate that no longer serves is there all the same, and the proofs say so.
-        if want.path.partition(".")[0] == "tls" and at(config, want.path) is not None:
+        if want.path.startswith(("tls.", "secrets.tls.")) and at(config, want.path) is not None:
             continue
         _put(whole, want.path, {"secure": ""} if want.secret else _stand_in(want, config))
         missing.append(want.path)

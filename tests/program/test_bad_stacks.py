@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from operations.capture import Recorder
 from tests import capture
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
@@ -34,7 +35,7 @@ def test_a_mistake_stops_the_program_before_it_registers_anything(
         return method
 
     for name in ("RegisterResource", "Invoke"):
-        monkeypatch.setattr(capture._Recorder, name, seen(getattr(capture._Recorder, name)))
+        monkeypatch.setattr(Recorder, name, seen(getattr(Recorder, name)))
     with pytest.raises(pulumi.RunError) as raised:
         capture.stack("mainnet", patch)
     told = str(raised.value).splitlines()
