@@ -131,6 +131,7 @@ class Recorder(mocks.MockMonitor):
     def RegisterResource(  # noqa: N802
         self, request: resource_pb2.RegisterResourceRequest
     ) -> resource_pb2.RegisterResourceResponse:
+        """Keep a registration and answer with its inputs; an assertion for a type that is not known or a second time."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK_TYPE:
             return resource_pb2.RegisterResourceResponse(urn=urn)
@@ -173,6 +174,7 @@ class Recorder(mocks.MockMonitor):
     def RegisterResourceOutputs(  # noqa: N802
         self, request: resource_pb2.RegisterResourceOutputsRequest
     ) -> empty_pb2.Empty:
+        """Keep what a component registers as its outputs."""
         with self.lock:
             self.outputs[request.urn] = _plain(json_format.MessageToDict(request.outputs), "", set())
         return empty_pb2.Empty()

@@ -2,26 +2,24 @@
 
 from collections.abc import Iterator
 
-from settings.model import Cluster, Environment, Fabric
+from settings.model import Environment, Fabric
 from settings.problems import Problem, shown
 from settings.rules_exposure import NODE_PORTS
 
 CLUSTER_DOMAIN = ".svc.cluster.local"
 
 
-def namespace_is_our_own(environment: Environment, cluster: Cluster, fabric: Fabric | None) -> Iterator[Problem]:
+def namespace_is_our_own(environment: Environment, fabric: Fabric | None) -> Iterator[Problem]:
     """A quota, a default deny and, one day, a deletion belong in no namespace of others (CIS Kubernetes 5.6.4)."""
-    others = {"default": "Kubernetes", cluster.monitoring_namespace: "the monitoring"}
-    if fabric is not None:
-        others[fabric.namespace] = "Fabric"
-    owner = "Kubernetes" if environment.namespace.startswith("kube-") else others.get(environment.namespace)
-    if owner is not None:
-        yield Problem(
-            "environment.namespace",
-            f"a namespace of {owner}",
-            f"take one of its own, as backend-{environment.name}",
-            shown(environment.namespace),
-        )
+    namespace = environment.namespace
+    if namespace == "default" or namespace.startswith("kube-"):
+        owner = "Kubernetes"
+    elif fabric is not None and namespace == fabric.namespace:
+        owner = "Fabric"
+    else:
+        return
+    fix = f"take one of its own, as backend-{environment.name}"
+    yield Problem("environment.namespace", f"a namespace of {owner}", fix, shown(namespace))
 
 
 def fabric_is_the_environments_own(environment: Environment, fabric: Fabric | None) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 # The API server counts up to 2^63.
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 _BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(k|M|G|T|Ki|Mi|Gi|Ti)?")
+_NEARLY_BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgt])i?b", re.IGNORECASE)
 _QUANTITY_FACTOR = {
     "": Decimal(1),
     "m": Decimal("0.001"),
@@ -72,7 +73,9 @@ def quantity(value: str) -> str:
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """
     if not _QUANTITY.fullmatch(value):
-        raise ValueError("not a Kubernetes quantity. Fix: write it as 500m, 2, 512Mi or 100Gi")
+        near = _NEARLY_BYTES.fullmatch(value)
+        example = f"{near[1]}{near[2].upper()}i" if near else "500m, 2, 512Mi or 100Gi"
+        raise ValueError(f"not a Kubernetes quantity. Fix: write it as {example}")
     if amount(value) == 0:
         raise ValueError("a quantity of zero. Fix: give the amount the container really needs")
     return value

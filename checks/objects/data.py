@@ -13,9 +13,7 @@ PROTECTED_STACKS = frozenset({"mainnet", "testnet"})
 HOLDERS = ("Namespace", "StatefulSet", "PersistentVolumeClaim")
 """What is deleted with its data: a namespace with all it holds, and claims with their volumes."""
 
-_SECRET_NAME = re.compile(
-    r"(?i)(^|[_.-])(pass(word|wd|phrase)?|secret|token|credentials?|(api|access|private)[_.-]?key)$"
-)
+_SECRET_NAME = re.compile(r"(?i)(password|passwd|passphrase|secret|token|credentials?|(api|access|private)[_.-]?key)$")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 # Scripts put a URL together from variables; a password in clear has none in its place.
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@]*:(?![$%{<])[^\s/@$%{<]+@")

@@ -23,12 +23,9 @@ def sized(declared: Sequence[Declared]) -> Iterator[Breach]:
                 for kind, value in (("requests", request), ("limits", limit)):
                     if value is None:
                         yield pod.owner, Problem(f"{path}.resources.{kind}.{size}", "missing", "state it")
-                if request is not None and limit is not None and amount(str(request)) > amount(str(limit)):
-                    problem = f"above its limit of {limit}"
-                    yield (
-                        pod.owner,
-                        Problem(f"{path}.resources.requests.{size}", problem, "lower it", told(request)),
-                    )
+                if request is not None and limit is not None and _above(request, limit):
+                    where_it_is, problem = f"{path}.resources.requests.{size}", f"above its limit of {limit}"
+                    yield pod.owner, Problem(where_it_is, problem, "lower it", told(request))
 
 
 def within_limit_range(declared: Sequence[Declared]) -> Iterator[Breach]:
@@ -40,18 +37,22 @@ def within_limit_range(declared: Sequence[Declared]) -> Iterator[Breach]:
     for pod in pods(declared):
         for path, container in pod.containers():
             for allowed in ranges.get(pod.owner.namespace, ()):
-                for size in SIZES:
-                    for kind, bound, sign in (("requests", "min", 1), ("limits", "max", -1)):
-                        value = mapping(container, "resources", kind).get(size)
-                        edge = mapping(allowed, bound).get(size)
-                        if (
-                            value is not None
-                            and edge is not None
-                            and sign * (amount(str(value)) - amount(str(edge))) < 0
-                        ):
-                            problem = f"beyond the LimitRange's {bound}, {edge}"
-                            where_it_is = f"{path}.resources.{kind}.{size}"
-                            yield pod.owner, Problem(where_it_is, problem, f"change it to {edge}", told(value))
+                for problem in _outside(f"{path}.resources", mapping(container, "resources"), allowed):
+                    yield pod.owner, problem
+
+
+def _outside(path: str, resources: Mapping[str, Any], allowed: Mapping[str, Any]) -> Iterator[Problem]:
+    for size in SIZES:
+        request, limit = (mapping(resources, kind).get(size) for kind in ("requests", "limits"))
+        low, high = (mapping(allowed, bound).get(size) for bound in ("min", "max"))
+        if request is not None and low is not None and _above(low, request):
+            yield Problem(f"{path}.requests.{size}", f"below the LimitRange's {low}", f"at least {low}", told(request))
+        if limit is not None and high is not None and _above(limit, high):
+            yield Problem(f"{path}.limits.{size}", f"above the LimitRange's {high}", f"at most {high}", told(limit))
+
+
+def _above(one: object, other: object) -> bool:
+    return amount(str(one)) > amount(str(other))
 
 
 def pinned(declared: Sequence[Declared]) -> Iterator[Breach]:

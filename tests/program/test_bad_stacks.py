@@ -1,5 +1,8 @@
 """A stack file with a mistake stops the program before it has registered or asked anything."""
 
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +10,11 @@ import pulumi
 import pytest
 
 from operations.capture import Recorder
+from settings.stackfile import ROOT
 from tests import capture
+from tests.pace import pace
+
+SECONDS = 5
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "of form": (
@@ -48,3 +55,17 @@ def test_a_mistake_stops_the_program_before_it_registers_anything(
 
 def test_the_same_stack_without_the_mistake_registers_something() -> None:
     assert len(capture.stack("mainnet").resources) > 100
+
+
+def test_a_mistake_is_told_in_seconds_from_a_cold_start() -> None:
+    script = (
+        "import pulumi; from tests import capture\n"
+        "try: capture.stack('mainnet', {'quota': {'pods': 30}})\n"
+        "except pulumi.RunError as error: print(error)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "quota.pods: too small" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SECONDS * pace()
