@@ -11,7 +11,8 @@ PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
 
 .PHONY: help install sandbox sandbox-status sandbox-down test test-fast test-services test-sandbox test-engine check \
-        check-workflows format policy conformance bench configure adopt settings-check prove report pr-check schema lock
+        check-workflows format policy conformance bench configure adopt settings-check preflight prove report pr-check \
+        schema lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -99,6 +100,9 @@ settings-check: $(VENV)/.installed ## Check a stack file without Pulumi: STACK=�
 
 prove: $(VENV)/.installed ## Prove a stack file without Pulumi and without access: STACK=…
 	$(STACK_REQUIRED)@$(BIN)/python -m checks $(STACK)
+
+preflight: $(VENV)/.installed ## Look at the live cluster and hosts before a deployment, read-only: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m operations.preflight $(STACK)
 
 BASE ?= origin/main
 report: $(VENV)/.installed ## What a change does to a stack, as a reviewer reads it: STACK=…, BASE=a revision, PREVIEW=…

@@ -131,7 +131,7 @@ class Recorder(mocks.MockMonitor):
     def RegisterResource(  # noqa: N802
         self, request: resource_pb2.RegisterResourceRequest
     ) -> resource_pb2.RegisterResourceResponse:
-        """Keep a registration and answer with its inputs; an assertion for a type that is not known or a second time."""
+        """Keep a registration and answer with its inputs; AssertionError when it is unknown or made twice."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK_TYPE:
             return resource_pb2.RegisterResourceResponse(urn=urn)
