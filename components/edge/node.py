@@ -44,12 +44,25 @@ class EdgeNode(Component):
         super().__init__(name, opts)
         edge, stack = args.settings, args.stack
         host = Host(self, args.node, edge, args.nodes, args.private_key)
-        packages = host.run("packages", packages_step("Packages of the edge", EDGE_PROGRAMS))
-        nginx = host.run("nginx", nginx_step(args.node, edge, args.nodes, args.services, stack), after=[packages])
-        host.run("certificate", certificate_step(edge, stack), after=[nginx])
-        host.run("monitor", monitor_step(args.node, edge, args.nodes, stack), after=[packages])
+        steps = node_steps(args.node, edge, args.nodes, args.services, stack)
+        packages = host.run("packages", steps["packages"])
+        nginx = host.run("nginx", steps["nginx"], after=[packages])
+        host.run("certificate", steps["certificate"], after=[nginx])
+        host.run("monitor", steps["monitor"], after=[packages])
         self.address = pulumi.Output.from_input(host.address)
         self.register_outputs({"address": self.address})
+
+
+def node_steps(
+    node: str, edge: Edge, nodes: Mapping[str, Node], services: Mapping[str, Service], stack: str
+) -> dict[str, Step]:
+    """The steps of a node by their part of the resource's name, in the order they run in."""
+    return {
+        "packages": packages_step("Packages of the edge", EDGE_PROGRAMS),
+        "nginx": nginx_step(node, edge, nodes, services, stack),
+        "certificate": certificate_step(edge, stack),
+        "monitor": monitor_step(node, edge, nodes, stack),
+    }
 
 
 def certificate_step(edge: Edge, stack: str) -> Step:

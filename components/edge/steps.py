@@ -16,6 +16,8 @@ from components.templates import render
 
 DELIMITER = "END-OF-GX-FILE"
 SETTINGS_FILE = "settings.env"
+DRIFT = "drift: "
+_LIBRARY = "lib.sh"
 _DIRECTORY = Path(__file__).parent
 _STEP = _DIRECTORY / "templates/step.sh.j2"
 
@@ -33,7 +35,17 @@ class Step:
 
         Raises ``ValueError`` for a file that cannot travel as text.
         """
-        files = {**self.files, self.script: script(self.script)}
+        return self._program(reprovision=reprovision, check=False)
+
+    def check(self) -> str:
+        """A program for ``bash -s`` that changes nothing.
+
+        It prints a line that begins with ``DRIFT`` for each difference between the host and what the step would do.
+        """
+        return self._program(reprovision=0, check=True)
+
+    def _program(self, *, reprovision: int, check: bool) -> str:
+        files = {**self.files, _LIBRARY: script(_LIBRARY), self.script: script(self.script)}
         for path, content in files.items():
             if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 raise ValueError(f"{path}: not a path inside the step. Fix: give a relative path")
@@ -45,6 +57,7 @@ class Step:
             title=self.title,
             digest=digest,
             reprovision=reprovision,
+            check=check,
             files={path: _Entry(str(PurePosixPath(path).parent), content) for path, content in files.items()},
             script=self.script,
             delimiter=DELIMITER,

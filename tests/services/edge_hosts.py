@@ -6,12 +6,15 @@ them is done over SSH.
 
 import json
 import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.edge.firewall import firewall_steps
 from components.edge.monitor import monitor_step
 from components.edge.nginx import nginx_step
-from components.edge.node import certificate_step
+from components.edge.node import certificate_step, node_steps
 from components.edge.steps import Step
 from sandbox import layout as where
 from sandbox import netns, processes
@@ -66,6 +69,8 @@ class Rig:
 
     layout: Layout
     settings: Settings
+    config: Mapping[str, object]
+    """What the settings were loaded from."""
 
     @property
     def edge(self) -> Edge:
@@ -94,6 +99,32 @@ class Rig:
     def provision(self, host: str, step: Step, reprovision: int = 0) -> subprocess.CompletedProcess[str]:
         """Send a step to a host."""
         return self.ssh(host, "bash -s", step.stdin(reprovision))
+
+    def succeed(self, host: str, step: Step, reprovision: int = 0) -> str:
+        """Send a step to a host, which must succeed; what it printed."""
+        done = self.provision(host, step, reprovision)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def steps(self, host: str) -> dict[str, Step]:
+        """The steps of a host, in order."""
+        return node_steps(host, self.edge, self.settings.cluster.nodes, self.settings.services, STACK)
+
+    def firewall(self) -> dict[str, Step]:
+        """The steps of a host's firewall, in order."""
+        return firewall_steps(self.edge, self.settings.cluster.nodes)
+
+    def provision_all(self) -> None:
+        """Publish both hosts and provision them from nothing, at the same time, as `pulumi up` does it."""
+        for host in HOSTS:
+            self.publish(host.name)
+
+        def whole(host: str) -> None:
+            for step in self.steps(host).values():
+                self.succeed(host, step)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(whole, [host.name for host in HOSTS]))
 
     def nginx(self, host: str, edge_settings: Edge | None = None) -> Step:
         """The Nginx step of a host."""
@@ -155,13 +186,28 @@ def start(root: Path) -> Rig:
                 "acme": {"directory": where.ACME_DIRECTORY_URL, "caBundle": CA_BUNDLE},
             },
             "dns": {"origins": None},
+            # No machine stands for the other nodes; what dials them is refused at once.
+            "cluster": {
+                "nodes": {
+                    node.name: {"publicIp": None, "internalIp": f"127.0.0.{10 + number}"}
+                    for number, node in enumerate(where.NODES)
+                    if node not in HOSTS
+                }
+            },
         },
     )
     edge.ensure_keys(layout)
     keys = {node.name: edge.host_key(layout, node) for node in where.NODES}
     origins = {host.name: "enabled" for host in HOSTS}
-    whole = stackfile.merge(whole, {"edge": {"ssh": {"hostKeys": keys}}, "dns": {"origins": origins}})
-    rig = Rig(layout, load(whole, stack=STACK))
+    whole = stackfile.merge(
+        whole,
+        {
+            "edge": {"ssh": {"hostKeys": keys}},
+            "dns": {"origins": origins},
+            "secrets": {"sshPrivateKey": edge.operator_key(layout).read_text()},
+        },
+    )
+    rig = Rig(layout, load(whole, stack=STACK), whole)
     for name in (where.INTERNET, where.CLOUDFLARE, *(host.name for host in HOSTS)):
         netns.start(layout, name)
     for host in HOSTS:

@@ -1,11 +1,13 @@
 #!/bin/bash
 # Obtains the certificate of the host name where there is none or it ends soon, and sees that it is renewed.
-#   certificate.sh <directory with settings.env and the deploy hook>
+#   certificate.sh <directory with settings.env and the deploy hook> [check]
 set -euo pipefail
 
 wanted=$(realpath "$1")
 # shellcheck disable=SC1091 # written by the program
 source "$wanted/settings.env"
+# shellcheck source=components/edge/scripts/lib.sh
+source "$wanted/lib.sh"
 : "${STACK:?}" "${HOST_NAME:?}" "${DIRECTORY:?}" "${EMAIL:?}"
 
 live=/etc/letsencrypt/live/$HOST_NAME/fullchain.pem
@@ -54,7 +56,7 @@ await_public_path() {
 
 # Without the lock's descriptor, which a started cron would hold for ever.
 schedule_renewal() {
-    if [[ -d /run/systemd/system ]]; then
+    if with_systemd; then
         if [[ -n ${CA_BUNDLE:-} ]]; then
             mkdir -p /etc/systemd/system/certbot.service.d
             printf '[Service]\nEnvironment=REQUESTS_CA_BUNDLE=%s\n' "$CA_BUNDLE" \
@@ -72,10 +74,36 @@ schedule_renewal() {
     pgrep -x cron >/dev/null || service cron start
 } 8>&-
 
+served() {
+    timeout 10 openssl s_client -connect 127.0.0.1:443 -servername "$HOST_NAME" </dev/null 2>/dev/null |
+        openssl x509 -noout -fingerprint -sha256 2>/dev/null
+}
+
+check() {
+    differs "$wanted/deploy-hook.sh" "$hook" 0755
+    if [[ ! -s $live ]]; then
+        drift "there is no certificate of $HOST_NAME"
+        return
+    fi
+    from_wanted_authority || drift "the certificate of $HOST_NAME is not renewed at $DIRECTORY"
+    openssl x509 -noout -in "$live" -checkend $((renew_days * 86400)) >/dev/null ||
+        drift "the certificate of $HOST_NAME ends in less than $renew_days days: it is not renewed"
+    [[ $(openssl x509 -noout -pubkey -in "$live") == $(openssl pkey -pubout -in "${live%/*}/privkey.pem" 2>/dev/null) ]] ||
+        drift "the key in ${live%/*} does not belong to the certificate"
+    [[ $(served) == $(openssl x509 -noout -fingerprint -sha256 -in "$live") ]] ||
+        drift "Nginx does not serve the certificate in ${live%/*}"
+    if with_systemd; then unit_differs certbot.timer; else cron_differs; fi
+}
+
+hook=/etc/letsencrypt/renewal-hooks/deploy/gx-nginx
+if [[ ${2:-} == check ]]; then
+    check
+    exit 0
+fi
+
 exec 8>/run/lock/gx-edge-certificate.lock
 flock -w 600 8 || fail "another provisioning has held /run/lock/gx-edge-certificate.lock for 10 minutes"
 
-hook=/etc/letsencrypt/renewal-hooks/deploy/gx-nginx
 mkdir -p "$(dirname "$hook")"
 install -m 0755 "$wanted/deploy-hook.sh" "$hook"
 

@@ -1,15 +1,24 @@
 #!/bin/bash
 # Installs what is missing of the programs a node needs; what is there is left as it is.
-#   packages.sh <directory with settings.env>
+#   packages.sh <directory with settings.env> [check]
 set -euo pipefail
 
 # shellcheck disable=SC1091 # written by the program
 source "$1/settings.env"
+# shellcheck source=components/edge/scripts/lib.sh
+source "$1/lib.sh"
 : "${PROGRAMS:?}"
 
 read -ra wanted <<<"$PROGRAMS"
 # Without systemd its timers are cron's work.
-[[ -d /run/systemd/system ]] || wanted+=(cron=cron)
+with_systemd || wanted+=(cron=cron)
+
+if [[ ${2:-} == check ]]; then
+    for each in "${wanted[@]}"; do
+        command -v "${each%%=*}" >/dev/null || drift "the package ${each#*=} is missing"
+    done
+    exit 0
+fi
 
 # The firewall and the edge of one node ask at once, and apt-get update does not wait for the lock on its lists.
 exec 9>/run/lock/gx-edge-packages.lock
