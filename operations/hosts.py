@@ -15,9 +15,10 @@ from pathlib import Path
 
 from components.templates import render
 from operations.stack import OperationError
-from settings.model import Edge, Settings
+from settings.model import Settings
 
 CONNECT_SECONDS = 5
+_JUMP = "gx-jump"
 COMMAND_SECONDS = 90
 _CONFIG = Path(__file__).parent / "templates/ssh_config.j2"
 # What ssh itself exits with when there is no connection.
@@ -65,13 +66,15 @@ def reachable(settings: Settings) -> Iterator[Hosts]:
     with tempfile.TemporaryDirectory(prefix="gx-ssh-") as name:
         directory = Path(name)
         with _agent(settings, directory / "agent") as environment:
-            (directory / "known_hosts").write_text("".join(f"{n} {k}\n" for n, k in _pinned(edge).items()))
+            pinned = {**edge.ssh.host_keys, **({_JUMP: edge.ssh.jump.host_key} if edge.ssh.jump else {})}
+            (directory / "known_hosts").write_text("".join(f"{name} {key}\n" for name, key in pinned.items()))
             config = directory / "config"
             addresses = {node: _address(settings, node) for node in edge.ssh.host_keys}
             config.write_text(
                 render(
                     _CONFIG,
                     ssh=edge.ssh,
+                    jump_alias=_JUMP,
                     addresses=addresses,
                     known_hosts=directory / "known_hosts",
                     seconds=CONNECT_SECONDS,
@@ -80,17 +83,18 @@ def reachable(settings: Settings) -> Iterator[Hosts]:
             yield Hosts(config, environment, "bash -s" if edge.ssh.user == "root" else "sudo -n bash -s")
 
 
-def _pinned(edge: Edge) -> dict[str, str]:
-    return dict(edge.ssh.host_keys)
-
-
 def _address(settings: Settings, node: str) -> str:
     return str(settings.cluster.nodes[node].public_ip or settings.cluster.nodes[node].internal_ip)
 
 
 @contextmanager
 def _agent(settings: Settings, socket: Path) -> Iterator[Mapping[str, str]]:
-    """The environment of ssh: with an agent that holds the stack file's key."""
+    """The environment of ssh: with an agent that holds the stack file's key, or the operator's."""
+    if settings.edge is not None and settings.edge.ssh.agent:
+        if "SSH_AUTH_SOCK" not in os.environ:
+            raise OperationError("edge.ssh.agent is true and there is no agent. Fix: eval $(ssh-agent) and ssh-add")
+        yield os.environ
+        return
     key = settings.secrets.ssh_private_key
     printed = subprocess.run(["ssh-agent", "-s", "-a", str(socket)], capture_output=True, text=True, check=True).stdout
     found = re.search(r"SSH_AGENT_PID=(\d+)", printed)

@@ -272,11 +272,25 @@ class Exposure(StrEnum):
     BOTH = "both"
 
 
+class JumpHost(Section):
+    """A host that the nodes are reached through. It takes the same key as the nodes."""
+
+    host: Text = Field(description="Name or address.")
+    port: Port = 22
+    user: Text = Field(description="Account on the jump host; it needs no rights but to open connections.")
+    host_key: HostKey = Field(description="Pinned host key.")
+
+
 class Ssh(Section):
     """How to reach the nodes over SSH."""
 
     user: Text = Field(description="Account that may run the provisioning scripts as root.")
     port: Port = 22
+    agent: bool = Field(
+        default=False,
+        description="Log in with the operator's SSH agent, at $SSH_AUTH_SOCK, instead of secrets.sshPrivateKey.",
+    )
+    jump: JumpHost | None = Field(default=None, description="Jump host; absent means that the nodes are dialled.")
     host_keys: dict[DnsLabel, HostKey] = Field(
         description="Pinned host key of every edge node; with a firewall, of every node."
     )
@@ -422,7 +436,7 @@ class Secrets(Section):
         default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
     )
     ssh_private_key: SecretStr | None = Field(
-        default=None, description="Key of the provisioning account on the edge nodes."
+        default=None, description="Key of the provisioning account on the edge nodes; absent with edge.ssh.agent."
     )
 
 

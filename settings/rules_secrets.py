@@ -61,10 +61,16 @@ def dns_has_a_token(dns: Dns | None, secrets: Secrets) -> Iterator[Problem]:
 
 
 def edge_has_a_key(edge: Edge | None, secrets: Secrets) -> Iterator[Problem]:
-    """Edge nodes need an SSH key that the program can use unattended."""
+    """Edge nodes are reached with an SSH key of the stack file or with the operator's agent, not with both."""
     if edge is None:
         return
     key = secrets.ssh_private_key
+    if edge.ssh.agent:
+        if key is not None:
+            yield Problem(
+                "secrets.sshPrivateKey", "given, and never used with edge.ssh.agent: true", "remove one of the two"
+            )
+        return
     if key is None:
         yield Problem(
             "secrets.sshPrivateKey", "missing: gx-backend-infra:edge needs it", "run `make configure STACK=…`"

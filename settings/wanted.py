@@ -64,10 +64,13 @@ def _edge(config: Mapping[str, object]) -> Iterator[Want]:
         return
     if at(config, "edge.ssh.user") is None:
         yield Want(path="edge.ssh.user", question="Account that may become root on the edge nodes", checked=_text)
-    if at(config, "secrets.sshPrivateKey") is None:
+    if at(config, "secrets.sshPrivateKey") is None and at(config, "edge.ssh.agent") is not True:
         yield Want(
             path="secrets.sshPrivateKey", question="File with that account's private key", checked=_text, secret=True
         )
+    if at(config, "edge.ssh.jump") is not None and at(config, "edge.ssh.jump.hostKey") is None:
+        question = "SSH host key of the jump host, as '<type> <base64>'"
+        yield Want(path="edge.ssh.jump.hostKey", question=question, checked=types.host_key)
     # The firewall is every node's.
     nodes = at(config, "edge.nodes" if at(config, "edge.firewall") is None else "cluster.nodes")
     for name in nodes if isinstance(nodes, list | Mapping) else ():

@@ -27,7 +27,7 @@ class NodeFirewallArgs:
     node: str
     settings: Edge
     nodes: Mapping[str, Node]
-    private_key: pulumi.Input[str]
+    private_key: pulumi.Input[str] | None
 
 
 class NodeFirewall(Component):

@@ -23,7 +23,7 @@ class EdgeNodeArgs:
     nodes: Mapping[str, Node]
     services: Mapping[str, Service]
     stack: str
-    private_key: pulumi.Input[str]
+    private_key: pulumi.Input[str] | None
 
 
 class EdgeNode(Component):

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         edge_hosts.stop(root)
 
 
-def drift(rig: Rig, config: Mapping[str, object] | None = None, scratch: Path | None = None) -> dict[str, str]:
+def drift(
+    rig: Rig, config: Mapping[str, object] | None = None, scratch: Path | None = None, around: Sequence[str] = ()
+) -> dict[str, str]:
     """What the command prints, by node. Instead of the engine, a file says what the stack is configured with."""
     desk = rig.layout.runtime / "desk"
     desk.mkdir(exist_ok=True)
@@ -44,7 +46,7 @@ def drift(rig: Rig, config: Mapping[str, object] | None = None, scratch: Path | 
     (desk / "pulumi").write_text(f"#!/bin/sh\ncat {desk}/config.json\n")
     (desk / "pulumi").chmod(0o755)
     done = subprocess.run(
-        [*where.nsenter_argv(rig.layout.netns(where.INTERNET)), sys.executable, "-m", "operations.edge_drift", STACK],
+        [*inside(rig), *around, sys.executable, "-m", "operations.edge_drift", STACK],
         capture_output=True,
         text=True,
         check=False,
@@ -59,6 +61,57 @@ def drift(rig: Rig, config: Mapping[str, object] | None = None, scratch: Path | 
         node = node if line.startswith(" ") else line.partition(":")[0]
         found[node] = found.get(node, "") + line + "\n"
     return found
+
+
+def inside(rig: Rig) -> list[str]:
+    """Runs what follows at the operator's desk."""
+    return where.nsenter_argv(rig.layout.netns(where.INTERNET))
+
+
+def with_agent(rig: Rig) -> list[str]:
+    """Runs what follows with an SSH agent that holds the operator's key."""
+    return ["ssh-agent", "sh", "-ec", f'ssh-add -q {edge.operator_key(rig.layout)}; exec "$@"', "sh"]
+
+
+@pytest.fixture
+def behind(rig: Rig) -> Iterator[Mapping[str, object]]:
+    """The stack's config when the second node is reached through the first alone, and with the operator's agent."""
+    first = where.node(FIRST)
+    table = f"table inet behind {{ chain in {{ type filter hook input priority 0; ip saddr != {{ {first.address}, "
+    table += f"{first.public_address} }} tcp dport 22 drop; }}; }}"
+    rig.run(SECOND, f"nft '{table}'")
+    jump = {"host": first.public_address, "user": "root", "hostKey": edge.host_key(rig.layout, first)}
+    try:
+        yield stackfile.merge(
+            rig.config, {"edge": {"ssh": {"agent": True, "jump": jump}}, "secrets": {"sshPrivateKey": None}}
+        )
+    finally:
+        argv = [*inside(rig), *with_agent(rig), "ssh", "-o", "StrictHostKeyChecking=no", "-A"]
+        argv += [f"root@{first.public_address}", "ssh", "-o", "StrictHostKeyChecking=no"]
+        argv += [str(where.node(SECOND).public_address), "nft delete table inet behind"]
+        subprocess.run(argv, check=True, capture_output=True)
+
+
+def test_a_node_behind_a_jump_host_is_asked_with_the_operators_agent(rig: Rig, behind: Mapping[str, object]) -> None:
+    assert drift(rig, around=with_agent(rig))[SECOND].startswith(f"{SECOND}: not reachable")
+    assert drift(rig, behind, around=with_agent(rig))[SECOND] == f"{SECOND}: as written (6 steps)\n"
+
+
+def test_the_plugin_reaches_a_node_behind_a_jump_host_with_the_operators_agent(
+    rig: Rig, behind: Mapping[str, object]
+) -> None:
+    def endpoint(host: where.NodeSpec) -> dict[str, object]:
+        key = edge.host_key(rig.layout, host)
+        limits = {"dialErrorLimit": 0, "perDialTimeout": 5}
+        return {"host": host.public_address, "port": 22, "user": "root", "hostKey": key, **limits}
+
+    connection = {**endpoint(where.node(SECOND)), "proxy": endpoint(where.node(FIRST))}
+    program = "import json, sys, threading; from sandbox.plugins.command import ssh\n"
+    program += "session = ssh.connect(ssh.Endpoint.parse(json.loads(sys.argv[1])), threading.Event(), print)\n"
+    program += "print(ssh.run(session, 'hostname', '', {}, lambda *_: None).stdout)\n"
+    argv = [*inside(rig), *with_agent(rig), sys.executable, "-c", program, json.dumps(connection)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.strip() == SECOND, done.stderr
 
 
 def files(rig: Rig, host: str) -> str:

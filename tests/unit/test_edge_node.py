@@ -10,7 +10,7 @@ import pytest
 from components.edge import EdgeNode, EdgeNodeArgs
 from components.edge.monitor import seconds
 from components.edge.steps import Step, settings_file
-from settings.model import Edge, Settings
+from settings.model import Edge, JumpHost, Settings
 from tests import capture
 from tests.capture import Registered
 from tests.stacks import settings
@@ -23,7 +23,7 @@ def mainnet() -> Settings:
     return settings("mainnet")
 
 
-def steps(values: Settings, **changes: object) -> dict[str, Registered]:
+def steps(values: Settings, *, key: str | None = "canary-ssh-key", **changes: object) -> dict[str, Registered]:
     assert values.edge is not None
     edge: Edge = values.edge.model_copy(update=changes)
 
@@ -36,7 +36,7 @@ def steps(values: Settings, **changes: object) -> dict[str, Registered]:
                 nodes=values.cluster.nodes,
                 services=values.services,
                 stack="mainnet",
-                private_key=pulumi.Output.secret("canary-ssh-key"),
+                private_key=None if key is None else pulumi.Output.secret(key),
             ),
         )
 
@@ -68,6 +68,26 @@ def test_the_connection_is_secret_pinned_and_gives_up_soon(mainnet: Settings) ->
         assert connection["hostKey"].startswith("ssh-ed25519 ")
         assert connection["dialErrorLimit"] * connection["perDialTimeout"] <= 20
         assert "canary-ssh-key" not in step.inputs["stdin"]
+
+
+def test_a_jump_host_is_pinned_takes_the_same_key_and_is_given_up_as_soon(mainnet: Settings) -> None:
+    assert mainnet.edge is not None
+    pinned = f"ssh-ed25519 {'B' * 68}"
+    jump = JumpHost(host="bastion.example.org", port=2222, user="hop", host_key=pinned)
+    ssh = mainnet.edge.ssh.model_copy(update={"jump": jump})
+    for step in steps(mainnet, ssh=ssh).values():
+        connection = step.inputs["connection"]
+        proxy = connection["proxy"]
+        assert (proxy["host"], proxy["port"], proxy["user"], proxy["hostKey"]) == (jump.host, 2222, "hop", pinned)
+        for name in ("privateKey", "dialErrorLimit", "perDialTimeout"):
+            assert proxy[name] == connection[name]
+        assert "connection" in step.secrets
+
+
+def test_with_the_agent_no_key_and_no_socket_is_in_the_state(mainnet: Settings) -> None:
+    """A socket's path differs from one session to the next, and would run every step again."""
+    for step in steps(mainnet, key=None).values():
+        assert not step.inputs["connection"].keys() & {"privateKey", "agentSocketPath", "password"}
 
 
 def test_a_user_who_is_not_root_runs_the_steps_by_sudo_without_a_password(mainnet: Settings) -> None:
