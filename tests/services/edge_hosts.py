@@ -78,6 +78,11 @@ class Rig:
         assert self.settings.edge is not None
         return self.settings.edge
 
+    @property
+    def key(self) -> Path:
+        """Private key that logs in on the hosts."""
+        return edge.operator_key(self.layout)
+
     def ssh(self, host: str, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command line on a host as the command plugin does."""
         argv = ["ssh", "-q", "-i", str(edge.operator_key(self.layout)), "-o", "BatchMode=yes"]

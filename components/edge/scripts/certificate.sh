@@ -79,6 +79,10 @@ served() {
         openssl x509 -noout -fingerprint -sha256 2>/dev/null
 }
 
+serves_it() {
+    [[ $(served) == $(openssl x509 -noout -fingerprint -sha256 -in "$live") ]]
+}
+
 check() {
     differs "$wanted/deploy-hook.sh" "$hook" 0755
     if [[ ! -s $live ]]; then
@@ -90,8 +94,7 @@ check() {
         drift "the certificate of $HOST_NAME ends in less than $renew_days days: it is not renewed"
     [[ $(openssl x509 -noout -pubkey -in "$live") == $(openssl pkey -pubout -in "${live%/*}/privkey.pem" 2>/dev/null) ]] ||
         drift "the key in ${live%/*} does not belong to the certificate"
-    [[ $(served) == $(openssl x509 -noout -fingerprint -sha256 -in "$live") ]] ||
-        drift "Nginx does not serve the certificate in ${live%/*}"
+    serves_it || drift "Nginx does not serve the certificate in ${live%/*}"
     if with_systemd; then unit_differs certbot.timer; else cron_differs; fi
 }
 
@@ -121,4 +124,13 @@ else
 fi
 schedule_renewal
 bash "/var/lib/gx-edge/$STACK.nginx/nginx.sh" "/var/lib/gx-edge/$STACK.nginx"
+# The configuration is the same when a certificate takes another's place, and certbot runs the hook in renewals alone.
+if ! serves_it; then
+    sh "$hook"
+    deadline=$((SECONDS + 10))
+    until serves_it; do
+        ((SECONDS < deadline)) || fail "Nginx does not serve the certificate in ${live%/*}. Look at /var/log/nginx/error.log"
+        sleep 0.2
+    done
+fi
 openssl x509 -noout -enddate -in "$live"
