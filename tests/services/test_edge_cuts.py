@@ -55,7 +55,8 @@ def settled(rig: Rig) -> str:
     """What a step leaves on the host, without what differs from one run to the next."""
     return rig.run(
         FIRST,
-        "cd /etc/nginx && find -L . -type f | LC_ALL=C sort | xargs sha256sum; ls -I gx-health-monitor /var/lib/gx-edge;"
+        "cd /etc/nginx && find -L . -type f | LC_ALL=C sort | xargs sha256sum;"
+        " ls -I gx-health-monitor /var/lib/gx-edge;"
         " cat /etc/cron.d/gx-* /etc/gx-health-monitor/*; sha256sum /usr/local/bin/gx-health-monitor",
     )
 
