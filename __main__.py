@@ -162,6 +162,8 @@ if settings.edge is not None:
                 services=settings.services,
                 stack=pulumi.get_stack(),
                 private_key=key,
+                dns=settings.dns,
+                dns_token=None if secrets.acme_dns_token is None else secret(secrets.acme_dns_token),
             ),
             ResourceOptions(providers=[ssh], depends_on=records),
         )

@@ -128,6 +128,8 @@ def _secrets(base: Mapping[str, object], values: "Values") -> Iterator[tuple[str
             yield f"{group}.{role}", secrets.token_urlsafe(32)
     if "dns" in base:
         yield "cloudflareApiToken", values.api_token
+        if _mapping(_mapping(base.get("edge", {})).get("acme", {})).get("challenge") == "dns-01":
+            yield "acmeDnsToken", values.certbot_token
     if "edge" in base:
         yield "sshPrivateKey", values.ssh_private_key
 

@@ -303,9 +303,21 @@ class RateLimit(Section):
     burst: Annotated[int, Field(ge=0, le=100_000)]
 
 
+class Challenge(StrEnum):
+    """How an edge node proves to the certificate authority that the name is its own (design decision 7)."""
+
+    HTTP = "http-01"
+    DNS = "dns-01"
+
+
 class Acme(Section):
     """Certificates by ACME (TLS rows)."""
 
+    challenge: Challenge = Field(
+        default=Challenge.HTTP,
+        description="http-01: a file on port 80, which any edge node serves or forwards. dns-01: a TXT record at"
+        " Cloudflare, with secrets.acmeDnsToken on every edge node.",
+    )
     directory: Url = Field(description="ACME directory URL.")
     email: Email = Field(description="Contact of the ACME account.")
     ca_bundle: Text | None = Field(
@@ -434,6 +446,10 @@ class Secrets(Section):
     redis: RedisSecrets
     cloudflare_api_token: SecretStr | None = Field(
         default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
+    )
+    acme_dns_token: SecretStr | None = Field(
+        default=None,
+        description="Token of certbot on the edge nodes with DNS:Edit on the zone and nothing more; for dns-01 alone.",
     )
     ssh_private_key: SecretStr | None = Field(
         default=None, description="Key of the provisioning account on the edge nodes; absent with edge.ssh.agent."

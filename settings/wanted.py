@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from settings import types
-from settings.model import PostgresSecrets, RedisSecrets, Section
+from settings.model import Challenge, PostgresSecrets, RedisSecrets, Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,9 @@ def _dns(config: Mapping[str, object]) -> Iterator[Want]:
     if not _section(config, "dns"):
         return
     zone = at(config, "dns.zone")
+    if at(config, "edge.acme.challenge") == Challenge.DNS and at(config, "secrets.acmeDnsToken") is None:
+        question = f"Cloudflare API token of certbot, with DNS:Edit on {zone} alone"
+        yield Want(path="secrets.acmeDnsToken", question=question, checked=_text, secret=True)
     if at(config, "secrets.cloudflareApiToken") is None:
         question = f"Cloudflare API token with DNS:Edit and Zone Settings:Edit on {zone}"
         yield Want(path="secrets.cloudflareApiToken", question=question, checked=_text, secret=True)

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 import pulumi
 
 from components.base import Component
+from components.edge.certificate import certificate_step, dns_token_step
 from components.edge.host import Host
 from components.edge.monitor import monitor_step
 from components.edge.nginx import nginx_step
-from components.edge.packages import EDGE_PROGRAMS, packages_step
-from components.edge.steps import SETTINGS_FILE, Step, script, settings_file
-from settings.model import Edge, Node, Service
+from components.edge.packages import DNS_CHALLENGE_PROGRAMS, EDGE_PROGRAMS, packages_step
+from components.edge.steps import Step
+from settings.model import Challenge, Dns, Edge, Node, Service
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeNodeArgs:
-    """Arguments of ``EdgeNode``; plain values but for the key, since they decide what is on the node."""
+    """Arguments of ``EdgeNode``; plain values but for the secrets, since they decide what is on the node.
+
+    ``dns_token`` is given where the challenge is dns-01, and nowhere else.
+    """
 
     node: str
     settings: Edge
@@ -24,6 +28,8 @@ class EdgeNodeArgs:
     services: Mapping[str, Service]
     stack: str
     private_key: pulumi.Input[str] | None
+    dns: Dns | None = None
+    dns_token: pulumi.Input[str] | None = None
 
 
 class EdgeNode(Component):
@@ -44,42 +50,29 @@ class EdgeNode(Component):
         super().__init__(name, opts)
         edge, stack = args.settings, args.stack
         host = Host(self, args.node, edge, args.nodes, args.private_key)
-        steps = node_steps(args.node, edge, args.nodes, args.services, stack)
+        steps = node_steps(args.node, edge, args.nodes, args.services, stack, dns=args.dns)
         packages = host.run("packages", steps["packages"])
         nginx = host.run("nginx", steps["nginx"], after=[packages])
-        host.run("certificate", steps["certificate"], after=[nginx])
+        ready: list[pulumi.Resource] = [nginx]
+        if args.dns_token is not None:
+            ready.append(host.run_secret("dns-token", args.dns_token, dns_token_step, after=[packages]))
+        host.run("certificate", steps["certificate"], after=ready)
         host.run("monitor", steps["monitor"], after=[packages])
         self.address = pulumi.Output.from_input(host.address)
         self.register_outputs({"address": self.address})
 
 
 def node_steps(
-    node: str, edge: Edge, nodes: Mapping[str, Node], services: Mapping[str, Service], stack: str
+    node: str, edge: Edge, nodes: Mapping[str, Node], services: Mapping[str, Service], stack: str, *, dns: Dns | None
 ) -> dict[str, Step]:
-    """The steps of a node by their part of the resource's name, in the order they run in."""
+    """The steps of a node by their part of the resource's name, in the order they run in, but for the one with a token.
+
+    ``dns_token_step`` runs before the certificate where the challenge is dns-01.
+    """
+    programs = {**EDGE_PROGRAMS, **(DNS_CHALLENGE_PROGRAMS if edge.acme.challenge is Challenge.DNS else {})}
     return {
-        "packages": packages_step("Packages of the edge", EDGE_PROGRAMS),
+        "packages": packages_step("Packages of the edge", programs),
         "nginx": nginx_step(node, edge, nodes, services, stack),
-        "certificate": certificate_step(edge, stack),
+        "certificate": certificate_step(edge, dns, stack),
         "monitor": monitor_step(node, edge, nodes, stack),
     }
-
-
-def certificate_step(edge: Edge, stack: str) -> Step:
-    """The step that obtains the certificate and sees to its renewal."""
-    return Step(
-        title=f"Certificate of {edge.hostname}",
-        script="certificate.sh",
-        files={
-            SETTINGS_FILE: settings_file(
-                {
-                    "STACK": stack,
-                    "HOST_NAME": edge.hostname,
-                    "DIRECTORY": edge.acme.directory,
-                    "EMAIL": edge.acme.email,
-                    "CA_BUNDLE": edge.acme.ca_bundle or "",
-                }
-            ),
-            "deploy-hook.sh": script("deploy-hook.sh"),
-        },
-    )

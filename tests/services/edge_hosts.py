@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.edge.certificate import certificate_step
 from components.edge.firewall import firewall_steps
 from components.edge.monitor import monitor_step
 from components.edge.nginx import nginx_step
-from components.edge.node import certificate_step, node_steps
+from components.edge.node import node_steps
 from components.edge.steps import Step
 from sandbox import layout as where
 from sandbox import netns, processes
@@ -113,7 +114,8 @@ class Rig:
 
     def steps(self, host: str) -> dict[str, Step]:
         """The steps of a host, in order."""
-        return node_steps(host, self.edge, self.settings.cluster.nodes, self.settings.services, STACK)
+        whole = self.settings
+        return node_steps(host, self.edge, whole.cluster.nodes, whole.services, STACK, dns=whole.dns)
 
     def firewall(self) -> dict[str, Step]:
         """The steps of a host's firewall, in order."""
@@ -138,7 +140,7 @@ class Rig:
 
     def certificate(self) -> Step:
         """The certificate step."""
-        return certificate_step(self.edge, STACK)
+        return certificate_step(self.edge, self.settings.dns, STACK)
 
     def monitor(self, host: str) -> Step:
         """The monitor step of a host."""

@@ -10,7 +10,7 @@ import pytest
 from components.edge import EdgeNode, EdgeNodeArgs
 from components.edge.monitor import seconds
 from components.edge.steps import Step, settings_file
-from settings.model import Edge, JumpHost, Settings
+from settings.model import Challenge, Edge, JumpHost, Settings
 from tests import capture
 from tests.capture import Registered
 from tests.stacks import settings
@@ -23,7 +23,9 @@ def mainnet() -> Settings:
     return settings("mainnet")
 
 
-def steps(values: Settings, *, key: str | None = "canary-ssh-key", **changes: object) -> dict[str, Registered]:
+def steps(
+    values: Settings, *, key: str | None = "canary-ssh-key", dns_token: str | None = None, **changes: object
+) -> dict[str, Registered]:
     assert values.edge is not None
     edge: Edge = values.edge.model_copy(update=changes)
 
@@ -37,6 +39,7 @@ def steps(values: Settings, *, key: str | None = "canary-ssh-key", **changes: ob
                 services=values.services,
                 stack="mainnet",
                 private_key=None if key is None else pulumi.Output.secret(key),
+                dns_token=None if dns_token is None else pulumi.Output.secret(dns_token),
             ),
         )
 
@@ -88,6 +91,20 @@ def test_with_the_agent_no_key_and_no_socket_is_in_the_state(mainnet: Settings) 
     """A socket's path differs from one session to the next, and would run every step again."""
     for step in steps(mainnet, key=None).values():
         assert not step.inputs["connection"].keys() & {"privateKey", "agentSocketPath", "password"}
+
+
+def test_the_token_of_dns_01_is_in_a_step_that_is_secret_as_a_whole_before_the_certificate(mainnet: Settings) -> None:
+    assert mainnet.edge is not None
+    acme = mainnet.edge.acme.model_copy(update={"challenge": Challenge.DNS})
+    found = steps(mainnet, dns_token="canary-acme-token", acme=acme)  # noqa: S106 - a canary
+    token = found[f"{NODE}-dns-token"]
+    assert "dns_cloudflare_api_token = canary-acme-token\n" in token.inputs["stdin"]
+    assert "stdin" in token.secrets
+    assert token.urn in found[f"{NODE}-certificate"].dependencies
+    for name, step in found.items():
+        assert name == f"{NODE}-dns-token" or "canary-acme-token" not in step.inputs["stdin"]
+    assert "python3-certbot-dns-cloudflare" in found[f"{NODE}-packages"].inputs["stdin"]
+    assert "python3-certbot-dns-cloudflare" not in steps(mainnet)[f"{NODE}-packages"].inputs["stdin"]
 
 
 def test_a_user_who_is_not_root_runs_the_steps_by_sudo_without_a_password(mainnet: Settings) -> None:

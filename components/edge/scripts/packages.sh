@@ -13,9 +13,13 @@ read -ra wanted <<<"$PROGRAMS"
 # Without systemd its timers are cron's work.
 with_systemd || wanted+=(cron=cron)
 
+present() {
+    if [[ $1 == /* ]]; then [[ -e $1 ]]; else command -v "$1" >/dev/null; fi
+}
+
 if [[ ${2:-} == check ]]; then
     for each in "${wanted[@]}"; do
-        command -v "${each%%=*}" >/dev/null || drift "the package ${each#*=} is missing"
+        present "${each%%=*}" || drift "the package ${each#*=} is missing"
     done
     exit 0
 fi
@@ -29,7 +33,7 @@ flock -w 600 9 || {
 
 missing=()
 for each in "${wanted[@]}"; do
-    command -v "${each%%=*}" >/dev/null || missing+=("${each#*=}")
+    present "${each%%=*}" || missing+=("${each#*=}")
 done
 
 if ((${#missing[@]})); then
