@@ -163,7 +163,7 @@ if settings.edge is not None:
                 stack=pulumi.get_stack(),
                 private_key=key,
                 dns=settings.dns,
-                dns_token=None if secrets.acme_dns_token is None else secret(secrets.acme_dns_token),
+                secrets=secrets,
             ),
             ResourceOptions(providers=[ssh], depends_on=records),
         )

@@ -10,7 +10,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from components.edge.certificate import dns_token_step
 from components.edge.firewall import firewall_steps
 from components.edge.node import node_steps
 from components.edge.steps import DRIFT, Step
@@ -70,9 +69,7 @@ def declared(settings: Settings, stack: str) -> dict[str, list[Declared]]:
     if edge is None:
         return found
     for node in edge.nodes:
-        steps = node_steps(node, edge, nodes, settings.services, stack, dns=settings.dns)
-        if token := settings.secrets.acme_dns_token:
-            steps["dns-token"] = dns_token_step(token.get_secret_value())
+        steps = node_steps(node, edge, nodes, settings.services, stack, dns=settings.dns, secrets=settings.secrets)
         found[node] = [Declared("EdgeNode", f"{node}-{part}", step) for part, step in steps.items()]
     for node in nodes if edge.firewall else ():
         steps = firewall_steps(edge, nodes)

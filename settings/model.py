@@ -451,6 +451,12 @@ class Secrets(Section):
         default=None,
         description="Token of certbot on the edge nodes with DNS:Edit on the zone and nothing more; for dns-01 alone.",
     )
+    monitor_slack_url: SecretStr | None = Field(
+        default=None, description="Incoming webhook of Slack that the health monitor tells; absent means none."
+    )
+    monitor_pagerduty_key: SecretStr | None = Field(
+        default=None, description="Routing key (Events API v2) that the health monitor reports to; absent means none."
+    )
     ssh_private_key: SecretStr | None = Field(
         default=None, description="Key of the provisioning account on the edge nodes; absent with edge.ssh.agent."
     )

@@ -1,6 +1,6 @@
 """The steps that obtain a node's certificate and see to its renewal."""
 
-from components.edge.steps import SETTINGS_FILE, Step, script, settings_file
+from components.edge.steps import SETTINGS_FILE, Step, script, secret_file_step, settings_file
 from settings.model import Dns, Edge
 
 DNS_CREDENTIALS = "/etc/letsencrypt/gx-dns-cloudflare.ini"
@@ -36,11 +36,4 @@ def dns_token_step(token: str) -> Step:
     """The step that gives certbot its token; secret as a whole. Raises ``ValueError`` for a token of several lines."""
     if len(token.splitlines()) != 1:
         raise ValueError("secrets.acmeDnsToken: not one line. Fix: store the token alone")
-    return Step(
-        title="Token of certbot",
-        script="dns-token.sh",
-        files={
-            SETTINGS_FILE: settings_file({"DNS_CREDENTIALS": DNS_CREDENTIALS}),
-            "credentials.ini": f"dns_cloudflare_api_token = {token}\n",
-        },
-    )
+    return secret_file_step("Token of certbot", DNS_CREDENTIALS, f"dns_cloudflare_api_token = {token}\n")

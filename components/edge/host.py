@@ -1,6 +1,6 @@
 """Running provisioning steps on one node over SSH, for the components that do."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi
 import pulumi_command as command
@@ -49,22 +49,13 @@ class Host:
 
     def run(self, part: str, step: Step, after: Sequence[pulumi.Resource] = ()) -> command.remote.Command:
         """Declare a step, to run after others."""
-        return self._command(part, step.stdin(self._reprovision), after)
-
-    def run_secret(
-        self, part: str, secret: pulumi.Input[str], step: Callable[[str], Step], after: Sequence[pulumi.Resource] = ()
-    ) -> command.remote.Command:
-        """Declare a step that carries a secret: nothing of it is shown, and it is encrypted in the state."""
-        text = pulumi.Output.secret(secret).apply(lambda value: step(value).stdin(self._reprovision))
-        return self._command(part, text, after)
-
-    def _command(self, part: str, stdin: pulumi.Input[str], after: Sequence[pulumi.Resource]) -> command.remote.Command:
+        stdin = step.stdin(self._reprovision)
         return command.remote.Command(
             self._owner.child_name(part),
             connection=self._connection,
             # The same text on update as on create, and nothing on delete.
             create=self._shell,
-            stdin=stdin,
+            stdin=pulumi.Output.secret(stdin) if step.secret else stdin,
             # stock sshd refuses the variables this would set.
             add_previous_output_in_env=False,
             logging=command.remote.Logging.NONE,

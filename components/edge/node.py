@@ -1,26 +1,32 @@
-"""One edge node: what runs on it beside K3s, provisioned over SSH in four steps."""
+"""One edge node: what runs on it beside K3s, provisioned over SSH step by step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
+from pydantic import SecretStr
 
 from components.base import Component
 from components.edge.certificate import certificate_step, dns_token_step
 from components.edge.host import Host
-from components.edge.monitor import monitor_step
+from components.edge.monitor import alerts_step, monitor_step
 from components.edge.nginx import nginx_step
 from components.edge.packages import DNS_CHALLENGE_PROGRAMS, EDGE_PROGRAMS, packages_step
 from components.edge.steps import Step
-from settings.model import Challenge, Dns, Edge, Node, Service
+from settings.model import Dns, Edge, Node, Secrets, Service
+
+_AFTER = {
+    "nginx": ("packages",),
+    "dns-token": ("packages",),
+    "certificate": ("nginx", "dns-token"),
+    "alerts": ("packages",),
+    "monitor": ("packages", "alerts"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeNodeArgs:
-    """Arguments of ``EdgeNode``; plain values but for the secrets, since they decide what is on the node.
-
-    ``dns_token`` is given where the challenge is dns-01, and nowhere else.
-    """
+    """Arguments of ``EdgeNode``; plain values but for the key, since they decide what is on the node."""
 
     node: str
     settings: Edge
@@ -28,8 +34,8 @@ class EdgeNodeArgs:
     services: Mapping[str, Service]
     stack: str
     private_key: pulumi.Input[str] | None
+    secrets: Secrets
     dns: Dns | None = None
-    dns_token: pulumi.Input[str] | None = None
 
 
 class EdgeNode(Component):
@@ -48,31 +54,39 @@ class EdgeNode(Component):
 
     def __init__(self, name: str, args: EdgeNodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        edge, stack = args.settings, args.stack
+        edge = args.settings
         host = Host(self, args.node, edge, args.nodes, args.private_key)
-        steps = node_steps(args.node, edge, args.nodes, args.services, stack, dns=args.dns)
-        packages = host.run("packages", steps["packages"])
-        nginx = host.run("nginx", steps["nginx"], after=[packages])
-        ready: list[pulumi.Resource] = [nginx]
-        if args.dns_token is not None:
-            ready.append(host.run_secret("dns-token", args.dns_token, dns_token_step, after=[packages]))
-        host.run("certificate", steps["certificate"], after=ready)
-        host.run("monitor", steps["monitor"], after=[packages])
+        steps = node_steps(args.node, edge, args.nodes, args.services, args.stack, dns=args.dns, secrets=args.secrets)
+        done: dict[str, pulumi.Resource] = {}
+        for part, step in steps.items():
+            done[part] = host.run(part, step, after=[done[each] for each in _AFTER.get(part, ()) if each in done])
         self.address = pulumi.Output.from_input(host.address)
         self.register_outputs({"address": self.address})
 
 
 def node_steps(
-    node: str, edge: Edge, nodes: Mapping[str, Node], services: Mapping[str, Service], stack: str, *, dns: Dns | None
+    node: str,
+    edge: Edge,
+    nodes: Mapping[str, Node],
+    services: Mapping[str, Service],
+    stack: str,
+    *,
+    dns: Dns | None,
+    secrets: Secrets,
 ) -> dict[str, Step]:
-    """The steps of a node by their part of the resource's name, in the order they run in, but for the one with a token.
-
-    ``dns_token_step`` runs before the certificate where the challenge is dns-01.
-    """
-    programs = {**EDGE_PROGRAMS, **(DNS_CHALLENGE_PROGRAMS if edge.acme.challenge is Challenge.DNS else {})}
+    """The steps of a node by their part of the resource's name, in the order they run in."""
+    token, slack, pager = secrets.acme_dns_token, secrets.monitor_slack_url, secrets.monitor_pagerduty_key
+    programs = {**EDGE_PROGRAMS, **(DNS_CHALLENGE_PROGRAMS if token else {})}
+    alerts = {"alerts": alerts_step(stack, _clear(slack), _clear(pager))} if slack or pager else {}
     return {
         "packages": packages_step("Packages of the edge", programs),
         "nginx": nginx_step(node, edge, nodes, services, stack),
+        **({"dns-token": dns_token_step(_clear(token))} if token else {}),
         "certificate": certificate_step(edge, dns, stack),
-        "monitor": monitor_step(node, edge, nodes, stack),
+        **alerts,
+        "monitor": monitor_step(node, edge, nodes, stack, alerts=bool(alerts)),
     }
+
+
+def _clear(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

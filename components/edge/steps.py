@@ -24,11 +24,15 @@ _STEP = _DIRECTORY / "templates/step.sh.j2"
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step on one host: ``script`` is a file of ``scripts/``; the others are its files, by relative path."""
+    """One step on one host: ``script`` is a file of ``scripts/``; the others are its files, by relative path.
+
+    Of a ``secret`` step nothing is shown, and it is encrypted in the state.
+    """
 
     title: str
     script: str
     files: Mapping[str, str]
+    secret: bool = False
 
     def stdin(self, reprovision: int) -> str:
         """The program to run with ``bash -s``. The same files and number give the same text.
@@ -62,6 +66,16 @@ class Step:
             script=self.script,
             delimiter=DELIMITER,
         )
+
+
+def secret_file_step(title: str, path: str, content: str) -> Step:
+    """The step that puts a file with something secret onto a node."""
+    return Step(
+        title=title,
+        script="secret-file.sh",
+        files={SETTINGS_FILE: settings_file({"SECRET_FILE": path}), "content": content},
+        secret=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from components.edge.certificate import certificate_step
 from components.edge.firewall import firewall_steps
-from components.edge.monitor import monitor_step
 from components.edge.nginx import nginx_step
 from components.edge.node import node_steps
 from components.edge.steps import Step
@@ -115,7 +114,9 @@ class Rig:
     def steps(self, host: str) -> dict[str, Step]:
         """The steps of a host, in order."""
         whole = self.settings
-        return node_steps(host, self.edge, whole.cluster.nodes, whole.services, STACK, dns=whole.dns)
+        return node_steps(
+            host, self.edge, whole.cluster.nodes, whole.services, STACK, dns=whole.dns, secrets=whole.secrets
+        )
 
     def firewall(self) -> dict[str, Step]:
         """The steps of a host's firewall, in order."""
@@ -144,7 +145,7 @@ class Rig:
 
     def monitor(self, host: str) -> Step:
         """The monitor step of a host."""
-        return monitor_step(host, self.edge, self.settings.cluster.nodes, STACK)
+        return self.steps(host)["monitor"]
 
     def burst(self, url: str, count: int, *, source: str, host: str = FIRST) -> list[int]:
         """The statuses of as many requests at once, from one client."""

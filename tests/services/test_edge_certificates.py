@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.edge.certificate import DNS_CREDENTIALS, certificate_step, dns_token_step
-from components.edge.node import node_steps
+from components.edge.certificate import DNS_CREDENTIALS, certificate_step
 from components.edge.steps import DRIFT, Step
 from sandbox import layout as where
 from sandbox.cloudflare import service as cloudflare
@@ -45,17 +44,12 @@ def by_dns(rig: Rig) -> Settings:
     return load(stackfile.merge(rig.config, patch), stack=STACK)
 
 
-def steps(settings: Settings, host: str) -> list[Step]:
+def steps(rig: Rig, settings: Settings, host: str) -> list[Step]:
     """The steps of a host with dns-01, in order; the records are known at once here."""
+    found = Rig(rig.layout, settings, {}).steps(host)
     assert settings.edge is not None
-    assert settings.secrets.acme_dns_token is not None
-    found = node_steps(host, settings.edge, settings.cluster.nodes, settings.services, STACK, dns=settings.dns)
-    return [
-        found["packages"],
-        found["nginx"],
-        dns_token_step(settings.secrets.acme_dns_token.get_secret_value()),
-        certificate_step(settings.edge, settings.dns, STACK, propagation_seconds=1),
-    ]
+    certificate = certificate_step(settings.edge, settings.dns, STACK, propagation_seconds=1)
+    return [found["packages"], found["nginx"], found["dns-token"], certificate]
 
 
 def test_a_change_to_dns_01_costs_each_node_one_order_and_needs_nobody_to_reach_it(rig: Rig, by_dns: Settings) -> None:
@@ -63,7 +57,7 @@ def test_a_change_to_dns_01_costs_each_node_one_order_and_needs_nobody_to_reach_
     rig.run(SECOND, "nft 'table inet closed { chain in { type filter hook input priority 0; tcp dport 80 drop; }; }'")
     try:
         # Nginx's step asks its own port 80 and has nothing to do here.
-        for step in steps(by_dns, SECOND)[2:]:
+        for step in steps(rig, by_dns, SECOND)[2:]:
             # The last of them asks port 80 of the host again; it comes by the loopback, which is let through.
             rig.run(SECOND, "nft 'insert rule inet closed in iif lo accept'")
             rig.succeed(SECOND, step)
@@ -77,7 +71,7 @@ def test_a_change_to_dns_01_costs_each_node_one_order_and_needs_nobody_to_reach_
 
 def test_the_same_again_orders_nothing_and_is_no_drift(rig: Rig, by_dns: Settings) -> None:
     before = rig.orders()
-    for step in steps(by_dns, SECOND):
+    for step in steps(rig, by_dns, SECOND):
         rig.succeed(SECOND, step, reprovision=1)
         assert DRIFT not in rig.ssh(SECOND, "bash -s", step.check()).stdout
     assert rig.orders() == before

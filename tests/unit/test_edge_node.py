@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pulumi
 import pytest
+from pydantic import SecretStr
 
 from components.edge import EdgeNode, EdgeNodeArgs
 from components.edge.monitor import seconds
@@ -24,7 +25,7 @@ def mainnet() -> Settings:
 
 
 def steps(
-    values: Settings, *, key: str | None = "canary-ssh-key", dns_token: str | None = None, **changes: object
+    values: Settings, *, key: str | None = "canary-ssh-key", secrets: dict[str, str] | None = None, **changes: object
 ) -> dict[str, Registered]:
     assert values.edge is not None
     edge: Edge = values.edge.model_copy(update=changes)
@@ -39,7 +40,7 @@ def steps(
                 services=values.services,
                 stack="mainnet",
                 private_key=None if key is None else pulumi.Output.secret(key),
-                dns_token=None if dns_token is None else pulumi.Output.secret(dns_token),
+                secrets=values.secrets.model_copy(update={k: SecretStr(v) for k, v in (secrets or {}).items()}),
             ),
         )
 
@@ -96,7 +97,7 @@ def test_with_the_agent_no_key_and_no_socket_is_in_the_state(mainnet: Settings) 
 def test_the_token_of_dns_01_is_in_a_step_that_is_secret_as_a_whole_before_the_certificate(mainnet: Settings) -> None:
     assert mainnet.edge is not None
     acme = mainnet.edge.acme.model_copy(update={"challenge": Challenge.DNS})
-    found = steps(mainnet, dns_token="canary-acme-token", acme=acme)  # noqa: S106 - a canary
+    found = steps(mainnet, secrets={"acme_dns_token": "canary-acme-token"}, acme=acme)
     token = found[f"{NODE}-dns-token"]
     assert "dns_cloudflare_api_token = canary-acme-token\n" in token.inputs["stdin"]
     assert "stdin" in token.secrets
@@ -105,6 +106,15 @@ def test_the_token_of_dns_01_is_in_a_step_that_is_secret_as_a_whole_before_the_c
         assert name == f"{NODE}-dns-token" or "canary-acme-token" not in step.inputs["stdin"]
     assert "python3-certbot-dns-cloudflare" in found[f"{NODE}-packages"].inputs["stdin"]
     assert "python3-certbot-dns-cloudflare" not in steps(mainnet)[f"{NODE}-packages"].inputs["stdin"]
+
+
+def test_the_monitors_receivers_are_in_a_step_that_is_secret_as_a_whole(mainnet: Settings) -> None:
+    assert f"{NODE}-alerts" not in steps(mainnet)
+    found = steps(mainnet, secrets={"monitor_slack_url": "https://hooks.example/canary"})
+    assert "SLACK_URL=https://hooks.example/canary\n" in found[f"{NODE}-alerts"].inputs["stdin"]
+    assert "stdin" in found[f"{NODE}-alerts"].secrets
+    assert found[f"{NODE}-alerts"].urn in found[f"{NODE}-monitor"].dependencies
+    assert "hooks.example" not in found[f"{NODE}-monitor"].inputs["stdin"]
 
 
 def test_a_user_who_is_not_root_runs_the_steps_by_sudo_without_a_password(mainnet: Settings) -> None:

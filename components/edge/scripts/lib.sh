@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the steps have in common when they only look: `<script> <directory> check` prints a line per difference between
 # the host and what the step would put there, and changes nothing.
 
