@@ -372,6 +372,19 @@ class Edge(Section):
     )
     health_service: DnsLabel = Field(description="Service whose readiness answers /health (X-39).")
     upstream_host: IpAddress = Field(description="Address under which Nginx reaches NodePorts on its own node (X-33).")
+    backup_by_peers: bool = Field(
+        default=False,
+        description="Ask another node's NodePort, at its internalIp, when the node's own fails. Plain HTTP from node to"
+        " node: only where that network is private or encrypted.",
+    )
+    strip_prefix: bool = Field(
+        default=False, description="Take a service's path away before the service is asked: /identity/users is /users."
+    )
+    origin_pull_ca: Text | None = Field(
+        default=None,
+        description="Certificates (PEM) by which Cloudflare's client certificate is known; absent means that none is"
+        " asked for. Turn Authenticated Origin Pulls on at Cloudflare first.",
+    )
     reprovision: dict[DnsLabel, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="Raise a node's number to run its provisioning again after drift."
     )

@@ -43,14 +43,18 @@ class Service(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         down = self.path == "/readyz" and os.path.exists("/run/not-ready")
-        body = json.dumps({"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}}).encode()
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        body = json.dumps({"host": os.uname().nodename, "path": self.path, "headers": headers}).encode()
         self.send_response(503 if down else 200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Frame-Options", "DENY")
         self.end_headers()
         self.wfile.write(body)
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
     def log_message(self, *args): pass
-ThreadingHTTPServer(("127.0.0.1", 30001), Service).serve_forever()
+ThreadingHTTPServer(("0.0.0.0", 30001), Service).serve_forever()
 """
 
 
@@ -173,6 +177,15 @@ class Rig:
         """Certificates that were ordered from Pebble so far."""
         return self.layout.log("pebble").read_text().count("POST /order-plz ")
 
+    def start_backend(self, host: str, program: str = _BACKEND) -> None:
+        """Run what stands for a service behind its NodePort."""
+        argv = [*netns.enter_argv(self.layout, host), "/usr/bin/python3", "-c", program]
+        processes.spawn(self.layout, f"{host}-backend", argv)
+
+    def stop_backend(self, host: str) -> None:
+        """End it."""
+        processes.stop(self.layout, f"{host}-backend")
+
     def publish(self, host: str) -> None:
         """Put a host into DNS."""
         record = {"type": "A", "name": self.edge.hostname, "content": where.node(host).public_address}
@@ -226,8 +239,7 @@ def start(root: Path) -> Rig:
     bundle = authority.certificate_path(layout).read_text() + acme.root_path(layout).read_text()
     for host in HOSTS:
         rig.write(host.name, CA_BUNDLE, bundle)
-        argv = [*netns.enter_argv(layout, host.name), "/usr/bin/python3", "-c", _BACKEND]
-        processes.spawn(layout, f"{host.name}-backend", argv)
+        rig.start_backend(host.name)
     return rig
 
 

@@ -25,6 +25,21 @@ fail() {
     exit 1
 }
 
+# Says who takes the web ports from Nginx: K3s leads them to Traefik's pod unless told otherwise, and a packet that is
+# led away never comes to whoever listens (X-32).
+taken_by() {
+    local rules holder
+    rules=$({ iptables-save -t nat || nft list ruleset; } 2>/dev/null |
+        grep -E '(CNI-(HOSTPORT|DN)|KUBE-SERVICES).*dports? ([0-9]+,)*(80|443)(,[0-9]+)* ' | grep -v -- '-d 10\.' | head -n 1)
+    if [[ -n $rules ]]; then
+        echo "K3s leads ports 80 and 443 of this node to a pod (Traefik by ServiceLB): $rules." \
+            "Fix: on every server \"disable: [traefik, servicelb]\" in /etc/rancher/k3s/config.yaml, restart k3s"
+        return
+    fi
+    holder=$(ss -Hltnp '( sport = :80 or sport = :443 )' 2>/dev/null | grep -v '"nginx"' | head -n 1)
+    [[ -z $holder ]] || echo "port 80 or 443 is another's: $holder. Fix: stop it"
+}
+
 at_least() {
     [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
 }
@@ -133,6 +148,7 @@ check() {
         drift "Nginx does not serve what is in its files: it was not reloaded, or ports 80 and 443 are another's"
     fi
     ! with_systemd || unit_differs nginx
+    [[ -z $(taken_by) ]] || drift "$(taken_by)"
 }
 
 # A release that somebody edited, since an editor follows the links, is put back to what its name says.
@@ -193,6 +209,8 @@ at_least "$version" "$oldest_nginx" || fail "version $version is too old. Fix: i
 
 # Those of runs that were cut off.
 rm -rf "$state"/work.*
+[[ -z $(taken_by) ]] || fail "nothing was changed: $(taken_by)"
+
 work=$(mktemp -d "$state/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 assemble "$work/release"
