@@ -151,9 +151,10 @@ class Rig:
         """The monitor step of a host."""
         return self.steps(host)["monitor"]
 
-    def burst(self, url: str, count: int, *, source: str, host: str = FIRST) -> list[int]:
-        """The statuses of as many requests at once, from one client."""
-        argv = ["curl", "-sk", "-m", "20", "--connect-to", f"::{where.node(host).public_address}:", "-o", "/dev/null"]
+    def burst(self, url: str, count: int, *, source: str, to: str | None = None) -> list[int]:
+        """The statuses of as many requests at once, from one client to the first host, or to another address."""
+        address = to or where.node(FIRST).public_address
+        argv = ["curl", "-sk", "-m", "20", "--connect-to", f"::{address}:", "-o", "/dev/null"]
         argv += ["-w", "%{http_code}\\n", "--parallel", "--parallel-max", "30", "--interface", source]
         prefix = where.nsenter_argv(self.layout.netns(where.INTERNET))
         return [int(code) for code in processes.run([*prefix, *argv, f"{url}?[1-{count}]"]).split()]

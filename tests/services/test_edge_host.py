@@ -9,6 +9,8 @@ import pytest
 
 from components.edge.nginx import nginx_step
 from components.edge.steps import Step
+from sandbox import layout as where
+from sandbox import processes
 from settings.model import Edge
 from tests.services import edge_hosts
 from tests.services.edge_hosts import FIRST, HOSTS, SECOND, Rig
@@ -114,6 +116,32 @@ def test_a_client_above_the_rate_gets_429_and_another_is_served(rig: Rig) -> Non
     assert rig.edge.rate_limit.burst <= statuses.count(200) <= allowed
     assert statuses.count(429) == 80 - statuses.count(200)
     assert rig.get(f"{SITE}/identity/", source="203.0.113.10").status == 200
+
+
+def test_clients_behind_one_address_of_cloudflares_do_not_share_a_rate(rig: Rig) -> None:
+    """X-37: both come from the proxy's one address, which picks a host at random for each request."""
+    greedy, modest = where.CLIENT_ADDRESSES
+    started = time.monotonic()
+    statuses = rig.burst(f"{SITE}/identity/", 120, source=greedy, to=where.CLOUDFLARE_PUBLIC_ADDRESS)
+    rest = rig.burst(f"{SITE}/identity/", 10, source=modest, to=where.CLOUDFLARE_PUBLIC_ADDRESS)
+    limit = rig.edge.rate_limit
+    allowed = len(HOSTS) * (1 + limit.burst + limit.requests_per_second * (time.monotonic() - started))
+    assert statuses.count(200) <= allowed
+    assert statuses.count(429) == 120 - statuses.count(200) > 0
+    assert set(rest) == {200}
+
+
+def test_a_client_that_names_others_as_itself_is_limited_all_the_same(rig: Rig) -> None:
+    """Past Cloudflare the header is worth nothing: whoever changes it with every request gets no more than the rate."""
+    host = where.node(FIRST).public_address
+    script = "for i in $(seq 80); do curl -sk -m 20 -o /dev/null -w '%{http_code}\\n' --interface 203.0.113.10"
+    script += f' --connect-to ::{host}: -H "CF-Connecting-IP: 192.0.2.$i" {SITE}/identity/ & done; wait'
+    started = time.monotonic()
+    prefix = where.nsenter_argv(rig.layout.netns(where.INTERNET))
+    statuses = processes.run([*prefix, "bash", "-c", script]).split()
+    allowed = 1 + rig.edge.rate_limit.burst + rig.edge.rate_limit.requests_per_second * (time.monotonic() - started)
+    assert statuses.count("200") <= allowed
+    assert statuses.count("429") == 80 - statuses.count("200") > 0
 
 
 def test_health_and_challenges_are_never_limited(rig: Rig) -> None:
