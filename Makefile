@@ -11,8 +11,8 @@ PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
 
 .PHONY: help install sandbox sandbox-status sandbox-down test test-fast test-services test-sandbox test-engine check \
-        check-workflows format policy conformance bench configure adopt settings-check preflight prove report pr-check \
-        schema lock
+        check-workflows format policy conformance bench configure adopt edge-drift settings-check preflight prove report \
+        pr-check schema lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -113,6 +113,9 @@ pr-check: check check-workflows test-fast report ## What a pull request is check
 
 schema: $(VENV)/.installed ## Regenerate settings/schema.json
 	@$(BIN)/python -m settings.schema
+
+edge-drift: $(VENV)/.installed ## List what differs on the nodes from what the program writes there: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m operations.edge_drift $(STACK)
 
 adopt: $(VENV)/.installed ## List what exists of a stack and write an import file: STACK=…
 	$(STACK_REQUIRED)@$(BIN)/python -m operations.adopt $(STACK)

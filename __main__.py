@@ -159,6 +159,7 @@ if settings.edge is not None:
     from components.edge.provider import ssh_provider
 
     ssh = ssh_provider()
+    key = None if settings.edge.ssh.agent else secret(secrets.ssh_private_key)
     for node in settings.edge.nodes:
         # After the records: a certificate is validated under the name.
         EdgeNode(
@@ -169,7 +170,9 @@ if settings.edge is not None:
                 nodes=settings.cluster.nodes,
                 services=settings.services,
                 stack=pulumi.get_stack(),
-                private_key=secret(secrets.ssh_private_key),
+                private_key=key,
+                dns=settings.dns,
+                secrets=secrets,
             ),
             ResourceOptions(providers=[ssh], depends_on=records),
         )
@@ -181,7 +184,7 @@ if settings.edge is not None:
                 node=node,
                 settings=settings.edge,
                 nodes=settings.cluster.nodes,
-                private_key=secret(secrets.ssh_private_key),
+                private_key=key,
             ),
             ResourceOptions(providers=[ssh]),
         )

@@ -18,19 +18,17 @@ from typing import Any
 
 import yaml
 
-from settings.loader import SettingsError, load
+from operations.hosts import reachable
+from operations.stack import OperationError, Stack, of_arguments
+from settings.loader import SettingsError
 from settings.model import Edge, Settings
+from settings.stackfile import PROJECT
 
-PROJECT = "gx-backend-infra"
 CLOUDFLARE = "https://api.cloudflare.com/client/v4"
 HOST_FILES = "ls -1 /etc/nginx/conf.d/* /etc/nginx/sites-enabled/* /etc/letsencrypt/live/*/fullchain.pem 2>/dev/null"
 # Marks a value in the state that is more than JSON, such as an encrypted one.
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 REFUSED = {"replace", "create-replacement", "delete-replaced", "delete"}
-
-
-class AdoptError(Exception):
-    """A step that failed; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,50 +45,23 @@ class Wanted:
         return self.urn.split("::")[-1]
 
 
-@dataclass(frozen=True)
-class Stack:
-    """A stack and its stack file."""
-
-    name: str
-    file: Path
-
-    def pulumi(self, command: str, *argv: str) -> str:
-        """Output of a Pulumi command on this stack. Raises ``AdoptError`` with what it printed when it fails."""
-        # Commands that only move the state know no stack file.
-        config = [] if command == "stack" else ["--config-file", str(self.file)]
-        words = [command, argv[0]] if command == "stack" else [command]
-        rest = argv[1:] if command == "stack" else argv
-        done = subprocess.run(
-            ["pulumi", *words, "--stack", self.name, *config, "--non-interactive", *rest],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise AdoptError(f"pulumi {command} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-
 def main() -> int:
     """Run the command; 0 when the stack is adopted or only listed, 1 with a message otherwise."""
     parser = argparse.ArgumentParser(prog="make adopt", description=__doc__)
-    parser.add_argument("stack")
-    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
     parser.add_argument("--yes", action="store_true", help="import without asking")
     parser.add_argument("--list", action="store_true", help="list and write the import file only")
-    arguments = parser.parse_args()
+    stack, arguments = of_arguments(parser)
     try:
-        file = arguments.config_file or Path(f"Pulumi.{arguments.stack}.yaml")
-        adopt(Stack(arguments.stack, file), confirmed=arguments.yes, list_only=arguments.list)
-    except (AdoptError, SettingsError) as error:
+        adopt(stack, confirmed=arguments.yes, list_only=arguments.list)
+    except (OperationError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
 def adopt(stack: Stack, *, confirmed: bool, list_only: bool) -> None:
-    """List, write, import and preview; raises ``AdoptError`` when the preview would replace or delete anything."""
-    settings = _settings(stack)
+    """List, write, import and preview; raises ``OperationError`` when the preview would replace or delete anything."""
+    settings = stack.settings()
     with tempfile.TemporaryDirectory() as directory:
         wanted, skeleton = _planned(stack, settings, Path(directory))
         ids = _existing(wanted, settings)
@@ -117,7 +88,7 @@ def adopt(stack: Stack, *, confirmed: bool, list_only: bool) -> None:
             stack.pulumi("import", "--file", str(complete), "--yes", "--protect=false", "--generate-code=false")
             _keep_declared(stack, wanted, Path(directory) / "after.json")
             _check_preview(stack)
-        except AdoptError:
+        except OperationError:
             stack.pulumi("stack", "import", "--file", str(before))
             print("The state of the stack is as it was before.", file=sys.stderr)
             raise
@@ -169,19 +140,6 @@ def without_provider_inputs(found: Mapping[str, Any]) -> dict[str, Any]:
     """An import file that may be kept and shown: providers are named, what they are configured with is not."""
     shown = [{key: value for key, value in resource.items() if key != "inputs"} for resource in found["resources"]]
     return {**found, "resources": shown}
-
-
-def _settings(stack: Stack) -> Settings:
-    config = json.loads(stack.pulumi("config", "--show-secrets", "--json"))
-    prefix = f"{PROJECT}:"
-    return load(
-        {
-            key.removeprefix(prefix): entry.get("objectValue", entry.get("value"))
-            for key, entry in config.items()
-            if key.startswith(prefix)
-        },
-        stack=stack.name,
-    )
 
 
 def _planned(stack: Stack, settings: Settings, directory: Path) -> tuple[list[Wanted], dict[str, Any]]:
@@ -261,7 +219,7 @@ def _kubectl_names(settings: Settings, kind: str, namespace: str) -> set[str]:
     argv += ["--namespace", namespace] if namespace else []
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise AdoptError(f"kubectl could not list {kind}: {done.stderr.strip()}. Fix: check cluster.context")
+        raise OperationError(f"kubectl could not list {kind}: {done.stderr.strip()}. Fix: check cluster.context")
     return {line.partition("/")[2] for line in done.stdout.splitlines()}
 
 
@@ -288,26 +246,14 @@ def _list(wanted: list[Wanted], ids: Mapping[str, str]) -> None:
 
 def _list_hosts(settings: Settings, edge: Edge) -> None:
     """Foreign files on the edge nodes; the first provisioning backs them up before it writes."""
-    key = settings.secrets.ssh_private_key
-    with tempfile.TemporaryDirectory() as directory:
-        identity, known = Path(directory) / "identity", Path(directory) / "known_hosts"
-        identity.touch(mode=0o600)
-        identity.write_text(key.get_secret_value() if key else "")
-        addresses = {node: settings.cluster.nodes[node].public_ip for node in edge.nodes}
-        known.write_text(
-            "".join(f"[{addresses[n]}]:{edge.ssh.port} {edge.ssh.host_keys[n]}\n" for n in edge.nodes)
-            + "".join(f"{addresses[n]} {edge.ssh.host_keys[n]}\n" for n in edge.nodes)
-        )
-        options = ("StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "BatchMode=yes", "ConnectTimeout=10")
-        for node, address in addresses.items():
-            argv = ["ssh", "-i", str(identity), "-p", str(edge.ssh.port)]
-            argv += [part for option in options for part in ("-o", option)]
-            done = subprocess.run(
-                [*argv, f"{edge.ssh.user}@{address}", HOST_FILES], capture_output=True, text=True, check=False
-            )
-            if done.returncode == 255:
-                print(f"unknown  {node}: not reachable over SSH: {done.stderr.strip()}")
-            for line in done.stdout.splitlines():
+    with reachable(settings) as hosts:
+        for node in edge.nodes:
+            try:
+                found = hosts.run(node, HOST_FILES).stdout
+            except OperationError as error:
+                print(f"unknown  {node}: {error}")
+                continue
+            for line in found.splitlines():
                 print(f"on host  {node}: {line}")
 
 
@@ -317,7 +263,7 @@ def _check_preview(stack: Stack) -> None:
     refused = [step for step in steps if step["op"] in REFUSED]
     if refused:
         lines = "\n".join(f"  {step['op']} {step['urn'].split('::')[-1]}" for step in refused)
-        raise AdoptError(f"The preview after the import would replace or delete:\n{lines}\nNothing of it was done.")
+        raise OperationError(f"The preview after the import would replace or delete:\n{lines}\nNothing of it was done.")
     changed = sum(step["op"] == "update" for step in steps)
     created = sum(step["op"] == "create" for step in steps)
     print(f"\nAdopted. The next `pulumi up` updates {changed} and creates {created}; it replaces and deletes nothing.")

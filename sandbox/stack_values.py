@@ -26,6 +26,7 @@ class Values:
     ssh_private_key: str
     zone_id: str
     api_token: str
+    certbot_token: str
     ca_bundle: Path
 
 
@@ -38,5 +39,6 @@ def gather(layout: Layout) -> Values:
         ssh_private_key=edge.operator_key(layout).read_text(encoding="utf-8"),
         zone_id=cloudflare.zone_id(),
         api_token=cloudflare.token(layout),
+        certbot_token=cloudflare.token(layout, "certbot"),
         ca_bundle=acme.bundle_path(layout),
     )

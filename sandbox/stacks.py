@@ -148,6 +148,8 @@ def _secrets(
         yield f"tls.{name}Key", pair.key
     if "dns" in base:
         yield "cloudflareApiToken", values.api_token
+        if _mapping(_mapping(base.get("edge", {})).get("acme", {})).get("challenge") == "dns-01":
+            yield "acmeDnsToken", values.certbot_token
     if "edge" in base:
         yield "sshPrivateKey", values.ssh_private_key
 

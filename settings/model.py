@@ -292,11 +292,25 @@ class Exposure(StrEnum):
     BOTH = "both"
 
 
+class JumpHost(Section):
+    """A host that the nodes are reached through. It takes the same key as the nodes."""
+
+    host: Text = Field(description="Name or address.")
+    port: Port = 22
+    user: Text = Field(description="Account on the jump host; it needs no rights but to open connections.")
+    host_key: HostKey = Field(description="Pinned host key.")
+
+
 class Ssh(Section):
     """How to reach the nodes over SSH."""
 
     user: Text = Field(description="Account that may run the provisioning scripts as root.")
     port: Port = 22
+    agent: bool = Field(
+        default=False,
+        description="Log in with the operator's SSH agent, at $SSH_AUTH_SOCK, instead of secrets.sshPrivateKey.",
+    )
+    jump: JumpHost | None = Field(default=None, description="Jump host; absent means that the nodes are dialled.")
     host_keys: dict[DnsLabel, HostKey] = Field(
         description="Pinned host key of every edge node; with a firewall, of every node."
     )
@@ -309,9 +323,21 @@ class RateLimit(Section):
     burst: Annotated[int, Field(ge=0, le=100_000)]
 
 
+class Challenge(StrEnum):
+    """How an edge node proves to the certificate authority that the name is its own (design decision 7)."""
+
+    HTTP = "http-01"
+    DNS = "dns-01"
+
+
 class Acme(Section):
     """Certificates by ACME (TLS rows)."""
 
+    challenge: Challenge = Field(
+        default=Challenge.HTTP,
+        description="http-01: a file on port 80, which any edge node serves or forwards. dns-01: a TXT record at"
+        " Cloudflare, with secrets.acmeDnsToken on every edge node.",
+    )
     directory: Url = Field(description="ACME directory URL.")
     email: Email = Field(description="Contact of the ACME account.")
     ca_bundle: Text | None = Field(
@@ -366,6 +392,19 @@ class Edge(Section):
     )
     health_service: DnsLabel = Field(description="Service whose readiness answers /health (X-39).")
     upstream_host: IpAddress = Field(description="Address under which Nginx reaches NodePorts on its own node (X-33).")
+    backup_by_peers: bool = Field(
+        default=False,
+        description="Ask another node's NodePort, at its internalIp, when the node's own fails. Plain HTTP from node to"
+        " node: only where that network is private or encrypted.",
+    )
+    strip_prefix: bool = Field(
+        default=False, description="Take a service's path away before the service is asked: /identity/users is /users."
+    )
+    origin_pull_ca: Text | None = Field(
+        default=None,
+        description="Certificates (PEM) by which Cloudflare's client certificate is known; absent means that none is"
+        " asked for. Turn Authenticated Origin Pulls on at Cloudflare first.",
+    )
     reprovision: dict[DnsLabel, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict, description="Raise a node's number to run its provisioning again after drift."
     )
@@ -455,8 +494,18 @@ class Secrets(Section):
     cloudflare_api_token: SecretStr | None = Field(
         default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
     )
+    acme_dns_token: SecretStr | None = Field(
+        default=None,
+        description="Token of certbot on the edge nodes with DNS:Edit on the zone and nothing more; for dns-01 alone.",
+    )
+    monitor_slack_url: SecretStr | None = Field(
+        default=None, description="Incoming webhook of Slack that the health monitor tells; absent means none."
+    )
+    monitor_pagerduty_key: SecretStr | None = Field(
+        default=None, description="Routing key (Events API v2) that the health monitor reports to; absent means none."
+    )
     ssh_private_key: SecretStr | None = Field(
-        default=None, description="Key of the provisioning account on the edge nodes."
+        default=None, description="Key of the provisioning account on the edge nodes; absent with edge.ssh.agent."
     )
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from settings.model import Dns, Edge, Environment, Images, Redis, Secrets, Service, Worker
+from settings.model import Challenge, Dns, Edge, Environment, Images, Redis, Secrets, Service, Worker
 from settings.problems import Problem, shown
 from settings.types import has_digest
 
@@ -60,11 +60,35 @@ def dns_has_a_token(dns: Dns | None, secrets: Secrets) -> Iterator[Problem]:
         )
 
 
+def dns_challenge_has_a_token(edge: Edge | None, dns: Dns | None, secrets: Secrets) -> Iterator[Problem]:
+    """dns-01 writes a record with a token of its own: what lies on the nodes must not edit the zone's settings."""
+    token, path = secrets.acme_dns_token, "secrets.acmeDnsToken"
+    if edge is None or edge.acme.challenge is not Challenge.DNS:
+        if token is not None:
+            yield Problem(path, "given, and edge.acme.challenge is not dns-01", "remove one of the two")
+    elif dns is None:
+        yield Problem("edge.acme.challenge", "no gx-backend-infra:dns, whose zone holds the record", "take http-01")
+    elif token is None:
+        yield Problem(path, "missing: dns-01 needs it", "run `make configure STACK=…`")
+    elif token == secrets.cloudflare_api_token:
+        yield Problem(
+            path,
+            "the same as secrets.cloudflareApiToken, which can do more than certbot needs",
+            "make one at Cloudflare with DNS:Edit on the zone alone",
+        )
+
+
 def edge_has_a_key(edge: Edge | None, secrets: Secrets) -> Iterator[Problem]:
-    """Edge nodes need an SSH key that the program can use unattended."""
+    """Edge nodes are reached with an SSH key of the stack file or with the operator's agent, not with both."""
     if edge is None:
         return
     key = secrets.ssh_private_key
+    if edge.ssh.agent:
+        if key is not None:
+            yield Problem(
+                "secrets.sshPrivateKey", "given, and never used with edge.ssh.agent: true", "remove one of the two"
+            )
+        return
     if key is None:
         yield Problem(
             "secrets.sshPrivateKey", "missing: gx-backend-infra:edge needs it", "run `make configure STACK=…`"
@@ -104,6 +128,7 @@ RULES = (
     images_are_pinned,
     redis_proxy_has_an_image,
     dns_has_a_token,
+    dns_challenge_has_a_token,
     edge_has_a_key,
     passwords_are_strong,
 )

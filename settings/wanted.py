@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from settings import certificates, types
-from settings.model import PostgresSecrets, RedisSecrets, Section
+from settings.model import Challenge, PostgresSecrets, RedisSecrets, Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +101,13 @@ def _edge(config: Mapping[str, object]) -> Iterator[Want]:
         return
     if at(config, "edge.ssh.user") is None:
         yield Want(path="edge.ssh.user", question="Account that may become root on the edge nodes", checked=_text)
-    if at(config, "secrets.sshPrivateKey") is None:
+    if at(config, "secrets.sshPrivateKey") is None and at(config, "edge.ssh.agent") is not True:
         yield Want(
             path="secrets.sshPrivateKey", question="File with that account's private key", checked=_text, secret=True
         )
+    if at(config, "edge.ssh.jump") is not None and at(config, "edge.ssh.jump.hostKey") is None:
+        question = "SSH host key of the jump host, as '<type> <base64>'"
+        yield Want(path="edge.ssh.jump.hostKey", question=question, checked=types.host_key)
     # The firewall is every node's.
     nodes = at(config, "edge.nodes" if at(config, "edge.firewall") is None else "cluster.nodes")
     for name in nodes if isinstance(nodes, list | Mapping) else ():
@@ -119,6 +122,9 @@ def _dns(config: Mapping[str, object]) -> Iterator[Want]:
     if not _section(config, "dns"):
         return
     zone = at(config, "dns.zone")
+    if at(config, "edge.acme.challenge") == Challenge.DNS and at(config, "secrets.acmeDnsToken") is None:
+        question = f"Cloudflare API token of certbot, with DNS:Edit on {zone} alone"
+        yield Want(path="secrets.acmeDnsToken", question=question, checked=_text, secret=True)
     if at(config, "secrets.cloudflareApiToken") is None:
         question = f"Cloudflare API token with DNS:Edit and Zone Settings:Edit on {zone}"
         yield Want(path="secrets.cloudflareApiToken", question=question, checked=_text, secret=True)

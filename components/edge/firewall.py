@@ -27,7 +27,7 @@ class NodeFirewallArgs:
     node: str
     settings: Edge
     nodes: Mapping[str, Node]
-    private_key: pulumi.Input[str]
+    private_key: pulumi.Input[str] | None
 
 
 class NodeFirewall(Component):
@@ -47,10 +47,19 @@ class NodeFirewall(Component):
     def __init__(self, name: str, args: NodeFirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         host = Host(self, args.node, args.settings, args.nodes, args.private_key)
-        packages = host.run("packages", packages_step("Packages of the host firewall", FIREWALL_PROGRAMS))
-        host.run("rules", firewall_step(args.settings, args.nodes), after=[packages])
+        steps = firewall_steps(args.settings, args.nodes)
+        packages = host.run("packages", steps["packages"])
+        host.run("rules", steps["rules"], after=[packages])
         self.address = pulumi.Output.from_input(host.address)
         self.register_outputs({"address": self.address})
+
+
+def firewall_steps(edge: Edge, nodes: Mapping[str, Node]) -> dict[str, Step]:
+    """The steps of a node's firewall by their part of the resource's name, in the order they run in."""
+    return {
+        "packages": packages_step("Packages of the host firewall", FIREWALL_PROGRAMS),
+        "rules": firewall_step(edge, nodes),
+    }
 
 
 def firewall_step(edge: Edge, nodes: Mapping[str, Node], rollback_seconds: int = ROLLBACK_SECONDS) -> Step:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.edge.nginx import PRIMARY_STACK
-from components.edge.steps import SETTINGS_FILE, Step, script, settings_file
+from components.edge.steps import SETTINGS_FILE, Step, script, secret_file_step, settings_file
 from components.templates import render
 from settings.model import Edge, Node
 
@@ -17,13 +17,31 @@ _TEMPLATES = {
     "monitor.service": _DIRECTORY / "units/monitor.service.j2",
     "monitor.timer": _DIRECTORY / "units/monitor.timer.j2",
 }
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def monitor_step(node: str, edge: Edge, nodes: Mapping[str, Node], stack: str) -> Step:
-    """The step that installs the monitor. Each edge node asks all of them, since none can report its own end."""
+def alerts_step(stack: str, slack_url: str, pagerduty_key: str) -> Step:
+    """The step that says whom the monitor tells beside the mail; either may be empty."""
+    values = {"SLACK_URL": slack_url, "PAGERDUTY_KEY": pagerduty_key}
+    return secret_file_step("Receivers of the health monitor", _secrets(stack), settings_file(values))
+
+
+def monitor_step(
+    node: str,
+    edge: Edge,
+    nodes: Mapping[str, Node],
+    stack: str,
+    *,
+    alerts: bool,
+    pagerduty_url: str = PAGERDUTY_URL,
+) -> Step:
+    """The step that installs the monitor. Each edge node asks all of them, since none can report its own end.
+
+    ``alerts`` is whether ``alerts_step`` runs before it.
+    """
     monitor = edge.monitor
-    name = "gx-health-monitor" if stack == PRIMARY_STACK else f"gx-health-monitor-{stack}"
+    name = _name(stack)
     interval = seconds(monitor.interval)
     values: dict[str, object] = {
         "name": name,
@@ -35,6 +53,8 @@ def monitor_step(node: str, edge: Edge, nodes: Mapping[str, Node], stack: str) -
         "email": shlex.quote(monitor.email or ""),
         "ca_bundle": shlex.quote(edge.acme.ca_bundle or ""),
         "local_address": nodes[node].public_ip,
+        "secrets": _secrets(stack) if alerts else "",
+        "pagerduty_url": shlex.quote(pagerduty_url),
         "regions": [shlex.quote(f"{nodes[each].region}|{nodes[each].public_ip}") for each in edge.nodes],
     }
     return Step(
@@ -46,6 +66,14 @@ def monitor_step(node: str, edge: Edge, nodes: Mapping[str, Node], stack: str) -
             **{path: render(template, **values) for path, template in _TEMPLATES.items()},
         },
     )
+
+
+def _name(stack: str) -> str:
+    return "gx-health-monitor" if stack == PRIMARY_STACK else f"gx-health-monitor-{stack}"
+
+
+def _secrets(stack: str) -> str:
+    return f"/etc/gx-health-monitor/{_name(stack)}.secrets"
 
 
 def seconds(duration: str) -> int:

@@ -29,6 +29,7 @@ class Upstream:
 
     name: str
     address: str
+    backups: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +48,24 @@ def nginx_step(node: str, edge: Edge, nodes: Mapping[str, Node], services: Mappi
     site = "api" if primary else f"api-{stack}"
     prefix = "" if primary else f"{stack.replace('-', '_')}_"
     routes = _routes(edge, services, prefix)
-    health = _upstream_name(edge.health_service, prefix)
-    used = {route.upstream for route in routes} | {health}
+    used = {route.upstream for route in routes}
     values: dict[str, object] = {
         "stack": stack,
         "site": site,
         "prefix": prefix,
         "hostname": edge.hostname,
         "upstreams": [
-            Upstream(name=_upstream_name(name, prefix), address=f"{edge.upstream_host}:{service.node_port}")
+            Upstream(
+                name=_upstream_name(name, prefix),
+                address=f"{edge.upstream_host}:{service.node_port}",
+                backups=_backups(node, edge, nodes, service),
+            )
             for name, service in services.items()
             if service.node_port is not None and _upstream_name(name, prefix) in used
         ],
-        "health_upstream": health,
+        "health_address": f"{edge.upstream_host}:{services[edge.health_service].node_port}",
+        "strip_prefix": edge.strip_prefix,
+        "origin_pull_ca": edge.origin_pull_ca.rstrip() if edge.origin_pull_ca else "",
         "routes": routes,
         "has_gateway": any(route.gateway for route in routes),
         "peers": [nodes[peer].public_ip for peer in edge.nodes if peer != node],
@@ -115,6 +121,12 @@ def _routes(edge: Edge, services: Mapping[str, Service], prefix: str) -> list[Ro
             routes.append(Route(path=ADMIN_PATH, upstream=gateway, restricted=True))
         routes.append(Route(path="/", upstream=gateway, restricted=False, gateway=True))
     return routes
+
+
+def _backups(node: str, edge: Edge, nodes: Mapping[str, Node], service: Service) -> tuple[str, ...]:
+    """Where a request goes that the node's NodePort failed: to other nodes, or there again, maybe to another pod."""
+    hosts = [nodes[peer].internal_ip for peer in edge.nodes if peer != node] if edge.backup_by_peers else []
+    return tuple(f"{host}:{service.node_port}" for host in hosts or [edge.upstream_host])
 
 
 def _upstream_name(service: str, prefix: str) -> str:

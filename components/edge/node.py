@@ -1,17 +1,27 @@
-"""One edge node: what runs on it beside K3s, provisioned over SSH in four steps."""
+"""One edge node: what runs on it beside K3s, provisioned over SSH step by step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
+from pydantic import SecretStr
 
 from components.base import Component
+from components.edge.certificate import certificate_step, dns_token_step
 from components.edge.host import Host
-from components.edge.monitor import monitor_step
+from components.edge.monitor import alerts_step, monitor_step
 from components.edge.nginx import nginx_step
-from components.edge.packages import EDGE_PROGRAMS, packages_step
-from components.edge.steps import SETTINGS_FILE, Step, script, settings_file
-from settings.model import Edge, Node, Service
+from components.edge.packages import DNS_CHALLENGE_PROGRAMS, EDGE_PROGRAMS, packages_step
+from components.edge.steps import Step
+from settings.model import Dns, Edge, Node, Secrets, Service
+
+_AFTER = {
+    "nginx": ("packages",),
+    "dns-token": ("packages",),
+    "certificate": ("nginx", "dns-token"),
+    "alerts": ("packages",),
+    "monitor": ("packages", "alerts"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +33,9 @@ class EdgeNodeArgs:
     nodes: Mapping[str, Node]
     services: Mapping[str, Service]
     stack: str
-    private_key: pulumi.Input[str]
+    private_key: pulumi.Input[str] | None
+    secrets: Secrets
+    dns: Dns | None = None
 
 
 class EdgeNode(Component):
@@ -42,31 +54,39 @@ class EdgeNode(Component):
 
     def __init__(self, name: str, args: EdgeNodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        edge, stack = args.settings, args.stack
+        edge = args.settings
         host = Host(self, args.node, edge, args.nodes, args.private_key)
-        packages = host.run("packages", packages_step("Packages of the edge", EDGE_PROGRAMS))
-        nginx = host.run("nginx", nginx_step(args.node, edge, args.nodes, args.services, stack), after=[packages])
-        host.run("certificate", certificate_step(edge, stack), after=[nginx])
-        host.run("monitor", monitor_step(args.node, edge, args.nodes, stack), after=[packages])
+        steps = node_steps(args.node, edge, args.nodes, args.services, args.stack, dns=args.dns, secrets=args.secrets)
+        done: dict[str, pulumi.Resource] = {}
+        for part, step in steps.items():
+            done[part] = host.run(part, step, after=[done[each] for each in _AFTER.get(part, ()) if each in done])
         self.address = pulumi.Output.from_input(host.address)
         self.register_outputs({"address": self.address})
 
 
-def certificate_step(edge: Edge, stack: str) -> Step:
-    """The step that obtains the certificate and sees to its renewal."""
-    return Step(
-        title=f"Certificate of {edge.hostname}",
-        script="certificate.sh",
-        files={
-            SETTINGS_FILE: settings_file(
-                {
-                    "STACK": stack,
-                    "HOST_NAME": edge.hostname,
-                    "DIRECTORY": edge.acme.directory,
-                    "EMAIL": edge.acme.email,
-                    "CA_BUNDLE": edge.acme.ca_bundle or "",
-                }
-            ),
-            "deploy-hook.sh": script("deploy-hook.sh"),
-        },
-    )
+def node_steps(
+    node: str,
+    edge: Edge,
+    nodes: Mapping[str, Node],
+    services: Mapping[str, Service],
+    stack: str,
+    *,
+    dns: Dns | None,
+    secrets: Secrets,
+) -> dict[str, Step]:
+    """The steps of a node by their part of the resource's name, in the order they run in."""
+    token, slack, pager = secrets.acme_dns_token, secrets.monitor_slack_url, secrets.monitor_pagerduty_key
+    programs = {**EDGE_PROGRAMS, **(DNS_CHALLENGE_PROGRAMS if token else {})}
+    alerts = {"alerts": alerts_step(stack, _clear(slack), _clear(pager))} if slack or pager else {}
+    return {
+        "packages": packages_step("Packages of the edge", programs),
+        "nginx": nginx_step(node, edge, nodes, services, stack),
+        **({"dns-token": dns_token_step(_clear(token))} if token else {}),
+        "certificate": certificate_step(edge, dns, stack),
+        **alerts,
+        "monitor": monitor_step(node, edge, nodes, stack, alerts=bool(alerts)),
+    }
+
+
+def _clear(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

@@ -133,6 +133,7 @@ def _edge(name: str, values: Settings) -> None:
         services=values.services,
         stack=name,
         private_key="key",
+        secrets=values.secrets,
     )
     EdgeNode(name, args)
 

@@ -6,12 +6,15 @@ them is done over SSH.
 
 import json
 import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.edge.monitor import monitor_step
+from components.edge.certificate import certificate_step
+from components.edge.firewall import firewall_steps
 from components.edge.nginx import nginx_step
-from components.edge.node import certificate_step
+from components.edge.node import node_steps
 from components.edge.steps import Step
 from sandbox import layout as where
 from sandbox import netns, processes
@@ -40,14 +43,18 @@ class Service(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         down = self.path == "/readyz" and os.path.exists("/run/not-ready")
-        body = json.dumps({"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}}).encode()
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        body = json.dumps({"host": os.uname().nodename, "path": self.path, "headers": headers}).encode()
         self.send_response(503 if down else 200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Frame-Options", "DENY")
         self.end_headers()
         self.wfile.write(body)
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
     def log_message(self, *args): pass
-ThreadingHTTPServer(("127.0.0.1", 30001), Service).serve_forever()
+ThreadingHTTPServer(("0.0.0.0", 30001), Service).serve_forever()
 """
 
 
@@ -66,12 +73,19 @@ class Rig:
 
     layout: Layout
     settings: Settings
+    config: Mapping[str, object]
+    """What the settings were loaded from."""
 
     @property
     def edge(self) -> Edge:
         """The edge section of the stack that is provisioned."""
         assert self.settings.edge is not None
         return self.settings.edge
+
+    @property
+    def key(self) -> Path:
+        """Private key that logs in on the hosts."""
+        return edge.operator_key(self.layout)
 
     def ssh(self, host: str, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command line on a host as the command plugin does."""
@@ -95,6 +109,35 @@ class Rig:
         """Send a step to a host."""
         return self.ssh(host, "bash -s", step.stdin(reprovision))
 
+    def succeed(self, host: str, step: Step, reprovision: int = 0) -> str:
+        """Send a step to a host, which must succeed; what it printed."""
+        done = self.provision(host, step, reprovision)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def steps(self, host: str) -> dict[str, Step]:
+        """The steps of a host, in order."""
+        whole = self.settings
+        return node_steps(
+            host, self.edge, whole.cluster.nodes, whole.services, STACK, dns=whole.dns, secrets=whole.secrets
+        )
+
+    def firewall(self) -> dict[str, Step]:
+        """The steps of a host's firewall, in order."""
+        return firewall_steps(self.edge, self.settings.cluster.nodes)
+
+    def provision_all(self) -> None:
+        """Publish both hosts and provision them from nothing, at the same time, as `pulumi up` does it."""
+        for host in HOSTS:
+            self.publish(host.name)
+
+        def whole(host: str) -> None:
+            for step in self.steps(host).values():
+                self.succeed(host, step)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(whole, [host.name for host in HOSTS]))
+
     def nginx(self, host: str, edge_settings: Edge | None = None) -> Step:
         """The Nginx step of a host."""
         chosen = edge_settings or self.edge
@@ -102,15 +145,16 @@ class Rig:
 
     def certificate(self) -> Step:
         """The certificate step."""
-        return certificate_step(self.edge, STACK)
+        return certificate_step(self.edge, self.settings.dns, STACK)
 
     def monitor(self, host: str) -> Step:
         """The monitor step of a host."""
-        return monitor_step(host, self.edge, self.settings.cluster.nodes, STACK)
+        return self.steps(host)["monitor"]
 
-    def burst(self, url: str, count: int, *, source: str, host: str = FIRST) -> list[int]:
-        """The statuses of as many requests at once, from one client."""
-        argv = ["curl", "-sk", "-m", "20", "--connect-to", f"::{where.node(host).public_address}:", "-o", "/dev/null"]
+    def burst(self, url: str, count: int, *, source: str, to: str | None = None) -> list[int]:
+        """The statuses of as many requests at once, from one client to the first host, or to another address."""
+        address = to or where.node(FIRST).public_address
+        argv = ["curl", "-sk", "-m", "20", "--connect-to", f"::{address}:", "-o", "/dev/null"]
         argv += ["-w", "%{http_code}\\n", "--parallel", "--parallel-max", "30", "--interface", source]
         prefix = where.nsenter_argv(self.layout.netns(where.INTERNET))
         return [int(code) for code in processes.run([*prefix, *argv, f"{url}?[1-{count}]"]).split()]
@@ -134,6 +178,15 @@ class Rig:
         """Certificates that were ordered from Pebble so far."""
         return self.layout.log("pebble").read_text().count("POST /order-plz ")
 
+    def start_backend(self, host: str, program: str = _BACKEND) -> None:
+        """Run what stands for a service behind its NodePort."""
+        argv = [*netns.enter_argv(self.layout, host), "/usr/bin/python3", "-c", program]
+        processes.spawn(self.layout, f"{host}-backend", argv)
+
+    def stop_backend(self, host: str) -> None:
+        """End it."""
+        processes.stop(self.layout, f"{host}-backend")
+
     def publish(self, host: str) -> None:
         """Put a host into DNS."""
         record = {"type": "A", "name": self.edge.hostname, "content": where.node(host).public_address}
@@ -155,13 +208,28 @@ def start(root: Path) -> Rig:
                 "acme": {"directory": where.ACME_DIRECTORY_URL, "caBundle": CA_BUNDLE},
             },
             "dns": {"origins": None},
+            # No machine stands for the other nodes; what dials them is refused at once.
+            "cluster": {
+                "nodes": {
+                    node.name: {"publicIp": None, "internalIp": f"127.0.0.{10 + number}"}
+                    for number, node in enumerate(where.NODES)
+                    if node not in HOSTS
+                }
+            },
         },
     )
     edge.ensure_keys(layout)
     keys = {node.name: edge.host_key(layout, node) for node in where.NODES}
     origins = {host.name: "enabled" for host in HOSTS}
-    whole = stackfile.merge(whole, {"edge": {"ssh": {"hostKeys": keys}}, "dns": {"origins": origins}})
-    rig = Rig(layout, load(whole, stack=STACK))
+    whole = stackfile.merge(
+        whole,
+        {
+            "edge": {"ssh": {"hostKeys": keys}},
+            "dns": {"origins": origins},
+            "secrets": {"sshPrivateKey": edge.operator_key(layout).read_text()},
+        },
+    )
+    rig = Rig(layout, load(whole, stack=STACK), whole)
     for name in (where.INTERNET, where.CLOUDFLARE, *(host.name for host in HOSTS)):
         netns.start(layout, name)
     for host in HOSTS:
@@ -172,8 +240,7 @@ def start(root: Path) -> Rig:
     bundle = authority.certificate_path(layout).read_text() + acme.root_path(layout).read_text()
     for host in HOSTS:
         rig.write(host.name, CA_BUNDLE, bundle)
-        argv = [*netns.enter_argv(layout, host.name), "/usr/bin/python3", "-c", _BACKEND]
-        processes.spawn(layout, f"{host.name}-backend", argv)
+        rig.start_backend(host.name)
     return rig
 
 

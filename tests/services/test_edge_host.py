@@ -4,13 +4,13 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from components.edge.nginx import nginx_step
-from components.edge.packages import EDGE_PROGRAMS, packages_step
 from components.edge.steps import Step
+from sandbox import layout as where
+from sandbox import processes
 from settings.model import Edge
 from tests.services import edge_hosts
 from tests.services.edge_hosts import FIRST, HOSTS, SECOND, Rig
@@ -25,12 +25,6 @@ HEADERS = {
 }
 LOG = "/var/log/gx-health-monitor.log"
 FOREIGN = "server { listen 8081; server_name old.example; return 200 foreign; }\n"
-
-
-def succeed(rig: Rig, host: str, step: Step, reprovision: int = 0) -> str:
-    done = rig.provision(host, step, reprovision)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def workers(rig: Rig, host: str) -> set[str]:
@@ -56,20 +50,8 @@ def rig(bare: Rig) -> Rig:
     """Both hosts provisioned from nothing, at the same time, as `pulumi up` does it."""
     bare.write(FIRST, "/etc/nginx/conf.d/old.conf", FOREIGN)
     bare.write(FIRST, "/etc/nginx/conf.d/api.conf", "# written by hand\n")
-    for host in HOSTS:
-        bare.publish(host.name)
-
-    def whole(host: str) -> None:
-        for step in (packages(), bare.nginx(host), bare.certificate(), bare.monitor(host)):
-            succeed(bare, host, step)
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(whole, [host.name for host in HOSTS]))
+    bare.provision_all()
     return bare
-
-
-def packages() -> Step:
-    return packages_step("Packages of the edge", EDGE_PROGRAMS)
 
 
 def test_both_hosts_serve_a_certificate_of_the_authority_for_the_public_name(rig: Rig) -> None:
@@ -136,6 +118,32 @@ def test_a_client_above_the_rate_gets_429_and_another_is_served(rig: Rig) -> Non
     assert rig.get(f"{SITE}/identity/", source="203.0.113.10").status == 200
 
 
+def test_clients_behind_one_address_of_cloudflares_do_not_share_a_rate(rig: Rig) -> None:
+    """X-37: both come from the proxy's one address, which picks a host at random for each request."""
+    greedy, modest = where.CLIENT_ADDRESSES
+    started = time.monotonic()
+    statuses = rig.burst(f"{SITE}/identity/", 120, source=greedy, to=where.CLOUDFLARE_PUBLIC_ADDRESS)
+    rest = rig.burst(f"{SITE}/identity/", 10, source=modest, to=where.CLOUDFLARE_PUBLIC_ADDRESS)
+    limit = rig.edge.rate_limit
+    allowed = len(HOSTS) * (1 + limit.burst + limit.requests_per_second * (time.monotonic() - started))
+    assert statuses.count(200) <= allowed
+    assert statuses.count(429) == 120 - statuses.count(200) > 0
+    assert set(rest) == {200}
+
+
+def test_a_client_that_names_others_as_itself_is_limited_all_the_same(rig: Rig) -> None:
+    """Past Cloudflare the header is worth nothing: whoever changes it with every request gets no more than the rate."""
+    host = where.node(FIRST).public_address
+    script = "for i in $(seq 80); do curl -sk -m 20 -o /dev/null -w '%{http_code}\\n' --interface 203.0.113.10"
+    script += f' --connect-to ::{host}: -H "CF-Connecting-IP: 192.0.2.$i" {SITE}/identity/ & done; wait'
+    started = time.monotonic()
+    prefix = where.nsenter_argv(rig.layout.netns(where.INTERNET))
+    statuses = processes.run([*prefix, "bash", "-c", script]).split()
+    allowed = 1 + rig.edge.rate_limit.burst + rig.edge.rate_limit.requests_per_second * (time.monotonic() - started)
+    assert statuses.count("200") <= allowed
+    assert statuses.count("429") == 80 - statuses.count("200") > 0
+
+
 def test_health_and_challenges_are_never_limited(rig: Rig) -> None:
     assert set(rig.burst(f"{SITE}/health", 60, source="198.51.100.10")) == {200}
 
@@ -149,14 +157,14 @@ def test_a_challenge_on_one_host_is_answered_by_the_other_and_never_in_circles(r
 
 def test_running_every_step_again_reloads_nothing_and_orders_nothing(rig: Rig) -> None:
     before = workers(rig, FIRST), rig.orders(), tree(rig, FIRST)
-    for step in (packages(), rig.nginx(FIRST), rig.certificate(), rig.monitor(FIRST)):
-        succeed(rig, FIRST, step, reprovision=1)
+    for step in rig.steps(FIRST).values():
+        rig.succeed(FIRST, step, reprovision=1)
     assert (workers(rig, FIRST), rig.orders(), tree(rig, FIRST)) == before
 
 
 def test_a_change_by_hand_is_put_right_by_running_the_step_again(rig: Rig) -> None:
     rig.write(FIRST, "/etc/nginx/conf.d/api.conf", "# by hand\n")
-    succeed(rig, FIRST, rig.nginx(FIRST))
+    rig.succeed(FIRST, rig.nginx(FIRST))
     assert rig.get(f"{SITE}/identity/").status == 200
     assert rig.run(FIRST, "readlink /etc/nginx/conf.d/api.conf").strip() == "../gx/mainnet/site.conf"
 
@@ -201,7 +209,7 @@ def test_files_of_others_are_served_as_before_and_replaced_ones_are_backed_up(ri
 def test_a_changed_setting_reloads_once_and_is_in_force(rig: Rig) -> None:
     opened: Edge = rig.edge.model_copy(update={"admin_allow": ("198.51.100.0/24",)})
     before = workers(rig, SECOND)
-    succeed(rig, SECOND, rig.nginx(SECOND, opened))
+    rig.succeed(SECOND, rig.nginx(SECOND, opened))
     assert workers(rig, SECOND).isdisjoint(before)
     assert rig.get(f"{SITE}/admin/", host=SECOND, source="198.51.100.10").status == 502
     assert rig.get(f"{SITE}/admin/", host=SECOND, source="203.0.113.10").status == 403
@@ -211,7 +219,7 @@ def test_another_stack_on_the_same_host_serves_beside_the_first_and_leaves_what_
     """X-34, X-78."""
     other = rig.edge.model_copy(update={"hostname": "test-api.gxcoin.money"})
     shared = rig.run(SECOND, "cat /etc/nginx/gx/host/http.conf /etc/nginx/gx/mainnet/*.conf | sha256sum")
-    succeed(rig, SECOND, nginx_step(SECOND, other, rig.settings.cluster.nodes, rig.settings.services, "testnet"))
+    rig.succeed(SECOND, nginx_step(SECOND, other, rig.settings.cluster.nodes, rig.settings.services, "testnet"))
     assert rig.get("http://test-api.gxcoin.money/x", host=SECOND).headers["location"].startswith("https://test-api.")
     assert rig.get(f"{SITE}/identity/", host=SECOND).status == 200
     assert rig.run(SECOND, "cat /etc/nginx/gx/host/http.conf /etc/nginx/gx/mainnet/*.conf | sha256sum") == shared
@@ -233,7 +241,7 @@ def test_the_monitor_says_once_that_a_region_is_down_and_once_that_it_is_back(ri
     rig.write(SECOND, "/usr/local/bin/sendmail", "#!/bin/sh\ncat >>/root/mail\n")
     rig.run(SECOND, "chmod 0755 /usr/local/bin/sendmail")
     alerting = rig.edge.model_copy(update={"monitor": rig.edge.monitor.model_copy(update={"email": "ops@example.org"})})
-    succeed(rig, SECOND, Rig(rig.layout, rig.settings.model_copy(update={"edge": alerting})).monitor(SECOND))
+    rig.succeed(SECOND, Rig(rig.layout, rig.settings.model_copy(update={"edge": alerting}), rig.config).monitor(SECOND))
     # cron's own runs would be counted below.
     rig.run(SECOND, "rm -rf /etc/cron.d/gx-health-monitor /var/lib/gx-edge/gx-health-monitor; truncate -s 0 " + LOG)
     monitor = "gx-health-monitor /etc/gx-health-monitor/gx-health-monitor.conf || test $? = 1"
@@ -252,6 +260,6 @@ def test_the_monitor_says_once_that_a_region_is_down_and_once_that_it_is_back(ri
         f"Subject: [{HOST_NAME}] Kuala Lumpur is DOWN (HTTP 503)",
         f"Subject: [{HOST_NAME}] Kuala Lumpur has RECOVERED",
     ]
-    metrics = rig.run(SECOND, "cat /var/lib/gx-edge/gx-health-monitor/metrics.prom")
+    metrics = rig.run(SECOND, "cat /var/lib/gx-edge/gx-health-monitor/gx-health-monitor.prom")
     assert 'gx_region_up{region="Kuala Lumpur",address="72.60.210.201"} 1' in metrics
     assert "gx_region_certificate_days" in metrics

@@ -70,8 +70,23 @@ def test_the_gateway_answers_at_the_root_and_admin_stays_closed(mainnet: Setting
 
 def test_health_reaches_the_health_service_whatever_is_exposed(mainnet: Settings) -> None:
     found = files(mainnet, services=gateway(mainnet), expose=Exposure.GATEWAY, gateway_service="api-gateway")
-    assert "upstream identity_backend {" in found["site/site.conf"]
-    assert "proxy_pass http://identity_backend/readyz;" in found["site/https.conf"]
+    assert re.search(r"upstream health_backend {[^}]*server 127\.0\.0\.1:30001 max_fails=0;", found["site/site.conf"])
+    assert "proxy_pass http://health_backend/readyz;" in found["site/https.conf"]
+
+
+def test_a_failed_request_goes_to_the_same_port_again_or_to_the_other_nodes_and_health_to_neither(
+    mainnet: Settings,
+) -> None:
+    def servers(site: str, upstream: str) -> list[str]:
+        (block,) = re.findall(rf"upstream {upstream} {{([^}}]*)}}", site)
+        return re.findall(r"server ([^;]*);", block)
+
+    alone, backed = files(mainnet)["site/site.conf"], files(mainnet, backup_by_peers=True)["site/site.conf"]
+    primary = "127.0.0.1:30007 max_fails=3 fail_timeout=30s"
+    assert servers(alone, "tax_backend") == [primary, "127.0.0.1:30007 max_fails=0 backup"]
+    assert servers(backed, "tax_backend") == [primary, *(f"10.60.0.{n}:30007 max_fails=0 backup" for n in (12, 13))]
+    assert servers(backed, "health_backend") == ["127.0.0.1:30001 max_fails=0"]
+    assert "non_idempotent" not in "".join(files(mainnet).values())
 
 
 def test_challenges_are_asked_of_every_other_edge_node_in_dns_or_not(mainnet: Settings) -> None:

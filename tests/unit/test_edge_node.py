@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pulumi
 import pytest
+from pydantic import SecretStr
 
 from components.edge import EdgeNode, EdgeNodeArgs
 from components.edge.monitor import seconds
 from components.edge.steps import Step, settings_file
-from settings.model import Edge, Settings
+from settings.model import Challenge, Edge, JumpHost, Settings
 from tests import capture
 from tests.capture import Registered
 from tests.stacks import settings
@@ -23,7 +24,9 @@ def mainnet() -> Settings:
     return settings("mainnet")
 
 
-def steps(values: Settings, **changes: object) -> dict[str, Registered]:
+def steps(
+    values: Settings, *, key: str | None = "canary-ssh-key", secrets: dict[str, str] | None = None, **changes: object
+) -> dict[str, Registered]:
     assert values.edge is not None
     edge: Edge = values.edge.model_copy(update=changes)
 
@@ -36,7 +39,8 @@ def steps(values: Settings, **changes: object) -> dict[str, Registered]:
                 nodes=values.cluster.nodes,
                 services=values.services,
                 stack="mainnet",
-                private_key=pulumi.Output.secret("canary-ssh-key"),
+                private_key=None if key is None else pulumi.Output.secret(key),
+                secrets=values.secrets.model_copy(update={k: SecretStr(v) for k, v in (secrets or {}).items()}),
             ),
         )
 
@@ -68,6 +72,49 @@ def test_the_connection_is_secret_pinned_and_gives_up_soon(mainnet: Settings) ->
         assert connection["hostKey"].startswith("ssh-ed25519 ")
         assert connection["dialErrorLimit"] * connection["perDialTimeout"] <= 20
         assert "canary-ssh-key" not in step.inputs["stdin"]
+
+
+def test_a_jump_host_is_pinned_takes_the_same_key_and_is_given_up_as_soon(mainnet: Settings) -> None:
+    assert mainnet.edge is not None
+    pinned = f"ssh-ed25519 {'B' * 68}"
+    jump = JumpHost(host="bastion.example.org", port=2222, user="hop", host_key=pinned)
+    ssh = mainnet.edge.ssh.model_copy(update={"jump": jump})
+    for step in steps(mainnet, ssh=ssh).values():
+        connection = step.inputs["connection"]
+        proxy = connection["proxy"]
+        assert (proxy["host"], proxy["port"], proxy["user"], proxy["hostKey"]) == (jump.host, 2222, "hop", pinned)
+        for name in ("privateKey", "dialErrorLimit", "perDialTimeout"):
+            assert proxy[name] == connection[name]
+        assert "connection" in step.secrets
+
+
+def test_with_the_agent_no_key_and_no_socket_is_in_the_state(mainnet: Settings) -> None:
+    """A socket's path differs from one session to the next, and would run every step again."""
+    for step in steps(mainnet, key=None).values():
+        assert not step.inputs["connection"].keys() & {"privateKey", "agentSocketPath", "password"}
+
+
+def test_the_token_of_dns_01_is_in_a_step_that_is_secret_as_a_whole_before_the_certificate(mainnet: Settings) -> None:
+    assert mainnet.edge is not None
+    acme = mainnet.edge.acme.model_copy(update={"challenge": Challenge.DNS})
+    found = steps(mainnet, secrets={"acme_dns_token": "canary-acme-token"}, acme=acme)
+    token = found[f"{NODE}-dns-token"]
+    assert "dns_cloudflare_api_token = canary-acme-token\n" in token.inputs["stdin"]
+    assert "stdin" in token.secrets
+    assert token.urn in found[f"{NODE}-certificate"].dependencies
+    for name, step in found.items():
+        assert name == f"{NODE}-dns-token" or "canary-acme-token" not in step.inputs["stdin"]
+    assert "python3-certbot-dns-cloudflare" in found[f"{NODE}-packages"].inputs["stdin"]
+    assert "python3-certbot-dns-cloudflare" not in steps(mainnet)[f"{NODE}-packages"].inputs["stdin"]
+
+
+def test_the_monitors_receivers_are_in_a_step_that_is_secret_as_a_whole(mainnet: Settings) -> None:
+    assert f"{NODE}-alerts" not in steps(mainnet)
+    found = steps(mainnet, secrets={"monitor_slack_url": "https://hooks.example/canary"})
+    assert "SLACK_URL=https://hooks.example/canary\n" in found[f"{NODE}-alerts"].inputs["stdin"]
+    assert "stdin" in found[f"{NODE}-alerts"].secrets
+    assert found[f"{NODE}-alerts"].urn in found[f"{NODE}-monitor"].dependencies
+    assert "hooks.example" not in found[f"{NODE}-monitor"].inputs["stdin"]
 
 
 def test_a_user_who_is_not_root_runs_the_steps_by_sudo_without_a_password(mainnet: Settings) -> None:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Puts the host firewall in force and keeps it over a reboot, or leaves what was there.
-#   firewall.sh <directory with settings.env, rules.nft and the unit>
+#   firewall.sh <directory with settings.env, rules.nft and the unit> [check]
 #
 # A process that outlives the connection puts the previous rules back unless it is told, in time, that packets of the
 # connection still arrive.
@@ -9,6 +9,8 @@ set -euo pipefail
 wanted=$(realpath "$1")
 # shellcheck disable=SC1091 # written by the program
 source "$wanted/settings.env"
+# shellcheck source=components/edge/scripts/lib.sh
+source "$wanted/lib.sh"
 : "${ROLLBACK_SECONDS:?}"
 
 kept=/etc/gx-firewall/rules.nft
@@ -31,7 +33,7 @@ ssh_packets() {
 }
 
 starts_at_boot() {
-    if [[ -d /run/systemd/system ]]; then
+    if with_systemd; then
         cmp -s "$wanted/gx-firewall.service" /etc/systemd/system/gx-firewall.service &&
             systemctl --quiet is-enabled gx-firewall.service
     else
@@ -40,7 +42,7 @@ starts_at_boot() {
 }
 
 start_at_boot() {
-    if [[ -d /run/systemd/system ]]; then
+    if with_systemd; then
         install -m 0644 "$wanted/gx-firewall.service" /etc/systemd/system/gx-firewall.service
         systemctl daemon-reload
         systemctl --quiet enable gx-firewall.service
@@ -74,6 +76,18 @@ still_connected() {
 }
 
 boot_entry="@reboot root $(command -v nft) -f $kept"
+
+if [[ ${2:-} == check ]]; then
+    differs "$wanted/rules.nft" "$kept"
+    if ! list >/dev/null; then
+        drift "the table inet gx_firewall is not in force"
+    elif [[ $(list) != $(cat "$listed" 2>/dev/null) ]]; then
+        drift "the rules in force are not those that were loaded"
+    fi
+    starts_at_boot || drift "the rules are not loaded at boot"
+    exit 0
+fi
+
 mkdir -p "$state" "$(dirname "$kept")"
 exec 9>/run/lock/gx-edge-firewall.lock
 flock -w 120 9 || fail "another provisioning has held /run/lock/gx-edge-firewall.lock for 2 minutes. Fix: look for it with ps"

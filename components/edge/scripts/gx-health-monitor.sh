@@ -8,7 +8,7 @@ settings=${1:?usage: gx-health-monitor <settings file>}
 # shellcheck disable=SC1090 # written by the program
 source "$settings" || exit 2
 : "${HOST_NAME:?}" "${TIMEOUT_SECONDS:?}" "${FAILURES_BEFORE_ALERT:?}" "${CERTIFICATE_WARNING_DAYS:?}"
-: "${LOG:?}" "${STATE:?}" "${LOCAL_ADDRESS:?}" "${#REGIONS[@]}"
+: "${NAME:?}" "${LOG:?}" "${STATE:?}" "${METRICS:?}" "${LOCAL_ADDRESS:?}" "${PAGERDUTY_URL:?}" "${#REGIONS[@]}"
 
 mkdir -p "$STATE" || exit 2
 exec 9>"$STATE/lock"
@@ -17,6 +17,10 @@ flock -n 9 || exit 0
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# Who is told beside the mail; readable by root alone, and absent where nobody is.
+SLACK_URL='' PAGERDUTY_KEY=''
+# shellcheck disable=SC1090 # written by the program
+[[ -z ${SECRETS:-} ]] || source "$SECRETS" || exit 2
 trust=()
 [[ -z ${CA_BUNDLE:-} ]] || trust=(--cacert "$CA_BUNDLE")
 
@@ -24,27 +28,93 @@ log() {
     printf '[%s] %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >>"$LOG"
 }
 
+mail_it() {
+    printf 'To: %s\nSubject: [%s] %s\n\n%s\nSeen from %s.\n' "$EMAIL" "$HOST_NAME" "$1" "$1" "$(hostname)" |
+        timeout 5 sendmail -t
+}
+
+text() {
+    local escaped=${1//\\/\\\\}
+    printf '"%s"' "${escaped//\"/\\\"}"
+}
+
+# The address is a secret of its own, and a command line is everybody's: it comes by standard input.
+post() {
+    printf 'url = "%s"\n' "$1" |
+        curl -sf -o /dev/null --max-time 5 --config - -H 'Content-Type: application/json' --data-binary "@$2"
+}
+
+slack_it() {
+    printf '{"text":%s}' "$(text "[$HOST_NAME] $1")" >"$work/slack"
+    post "$SLACK_URL" "$work/slack"
+}
+
+# Every node reports to PagerDuty, which makes one incident of what has the same key.
+page_it() {
+    local message=$1 key=$2 action=$3
+    printf '{"routing_key":%s,"event_action":"%s","dedup_key":%s,"payload":{"summary":%s,"source":%s,"severity":"critical"}}' \
+        "$(text "$PAGERDUTY_KEY")" "$action" "$(text "$HOST_NAME/$key")" "$(text "[$HOST_NAME] $message")" \
+        "$(text "$(hostname)")" >"$work/page"
+    post "$PAGERDUTY_URL" "$work/page"
+}
+
+tell() {
+    case $1 in
+    mail) mail_it "$2" ;;
+    Slack) slack_it "$2" ;;
+    PagerDuty) page_it "$2" "$3" "$4" ;;
+    esac
+}
+
+# Whether this node tells what happened to a region: the first of the others that answers does, in inventory order. A node
+# that was away cannot tell of its own return. Where none answers everybody tells: twice is better than not at all.
+is_mine() {
+    local region other code
+    for region in "${REGIONS[@]}"; do
+        other=${region##*|}
+        [[ $other != "$1" ]] || continue
+        read -r code _ <"$work/$other"
+        [[ $code == 000 ]] || {
+            [[ $other == "$LOCAL_ADDRESS" ]]
+            return
+        }
+    done
+}
+
+# Tells everybody; fails when nobody could be told, so that the next run tries again.
+#   alert <trigger or resolve> <address> <what it is about> <message>
 alert() {
-    log "ALERT $1"
-    [[ -n ${EMAIL:-} ]] || return 0
-    if command -v sendmail >/dev/null; then
-        printf 'To: %s\nSubject: [%s] %s\n\n%s\nSeen from %s.\n' "$EMAIL" "$HOST_NAME" "$1" "$1" "$(hostname)" |
-            sendmail -t || log "ALERT NOT SENT: sendmail failed"
-    else
-        log "ALERT NOT SENT: there is no sendmail"
+    local action=$1 address=$2 key=$3 message=$4 channels=() told=no channel
+    log "ALERT $message"
+    if is_mine "$address"; then
+        [[ -z ${EMAIL:-} ]] || channels+=(mail)
+        [[ -z $SLACK_URL ]] || channels+=(Slack)
     fi
+    [[ -z $PAGERDUTY_KEY ]] || channels+=(PagerDuty)
+    ((${#channels[@]})) || return 0
+    for channel in "${channels[@]}"; do
+        if tell "$channel" "$message" "$key" "$action"; then
+            told=yes
+        else
+            log "ALERT NOT SENT by $channel"
+        fi
+    done
+    [[ $told == yes ]]
 }
 
 # Writes "<HTTP code> <milliseconds> <days the certificate still lasts>" for one address.
 probe() {
-    local address=$1 code start handshake milliseconds end days=
-    read -r code start handshake < <(
-        curl -s -o /dev/null -w '%{http_code} %{time_starttransfer} %{time_appconnect}\n' "${trust[@]}" \
+    local address=$1 code start handshake connect milliseconds end='' days=
+    read -r code start handshake connect < <(
+        curl -s -o /dev/null -w '%{http_code} %{time_starttransfer} %{time_appconnect} %{time_connect}\n' "${trust[@]}" \
             --max-time "$TIMEOUT_SECONDS" --resolve "$HOST_NAME:443:$address" "https://$HOST_NAME/health"
     )
-    # Without the handshake, which costs three round trips between continents (X-51).
-    milliseconds=$(awk -v start="${start:-0}" -v handshake="${handshake:-0}" 'BEGIN { printf "%d", (start - handshake) * 1000 }')
-    end=$(timeout "$TIMEOUT_SECONDS" openssl s_client -connect "$address:443" -servername "$HOST_NAME" </dev/null 2>/dev/null |
+    # The service's own time, comparable between any two places (X-51): without the handshakes, and without the round trip
+    # of the request, which is what it took to connect.
+    milliseconds=$(awk -v start="${start:-0}" -v handshake="${handshake:-0}" -v connect="${connect:-0}" \
+        'BEGIN { own = (start - handshake - connect) * 1000; printf "%d", (own > 0 ? own : 0) }')
+    # Who takes no connection would cost the same time again.
+    [[ ${connect:-0} =~ ^[0.]*$ ]] || end=$(timeout "$TIMEOUT_SECONDS" openssl s_client -connect "$address:443" -servername "$HOST_NAME" </dev/null 2>/dev/null |
         openssl x509 -noout -enddate 2>/dev/null)
     [[ -z $end ]] || days=$((($(date -d "${end#notAfter=}" +%s) - $(date +%s)) / 86400))
     echo "${code:-000} $milliseconds ${days:-unknown}" >"$work/$address"
@@ -55,19 +125,17 @@ grade() {
 }
 
 # Remembers one finding and tells when it changes: one alert per outage, not one per run.
-#   remember <state file> <1 if well> <failures before the alert> <what to say> <what to say when it is over>
+#   remember <address> <what it is about> <1 if well> <failures before the alert> <what to say> <and when it is over>
 remember() {
-    local file=$1 well=$2 limit=$3 bad=$4 over=$5 failures=0 alerted=no
+    local address=$1 key=$2 well=$3 limit=$4 bad=$5 over=$6 failures=0 alerted=no file
+    file=$STATE/${key//\//.}
     [[ ! -s $file ]] || read -r failures alerted <"$file"
     if [[ $well == 1 ]]; then
-        [[ $alerted == no ]] || alert "$over"
-        failures=0 alerted=no
+        failures=0
+        if [[ $alerted == yes ]] && alert resolve "$address" "$key" "$over"; then alerted=no; fi
     else
         failures=$((failures + 1))
-        if ((failures >= limit)) && [[ $alerted == no ]]; then
-            alert "$bad"
-            alerted=yes
-        fi
+        if ((failures >= limit)) && [[ $alerted == no ]] && alert trigger "$address" "$key" "$bad"; then alerted=yes; fi
     fi
     echo "$failures $alerted" >"$file.new" && mv "$file.new" "$file"
 }
@@ -84,14 +152,12 @@ for region in "${REGIONS[@]}"; do
     read -r code milliseconds days <"$work/$address"
     if [[ $code == 200 ]]; then
         up=1
-        note="$milliseconds ms"
-        [[ $address != "$LOCAL_ADDRESS" ]] || note="$note, $(grade "$milliseconds")"
-        log "✓ $name - HEALTHY ($note)"
+        log "✓ $name - HEALTHY ($milliseconds ms, $(grade "$milliseconds"))"
     else
         up=0 status=1
         log "✗ $name - DOWN (HTTP $code)"
     fi
-    remember "$STATE/$address" "$up" "$FAILURES_BEFORE_ALERT" "$name is DOWN (HTTP $code)" "$name has RECOVERED"
+    remember "$address" "$address" "$up" "$FAILURES_BEFORE_ALERT" "$name is DOWN (HTTP $code)" "$name has RECOVERED"
     labels="{region=\"$name\",address=\"$address\"}"
     metrics+=("gx_region_up$labels $up" "gx_region_http_code$labels $((10#$code))")
     metrics+=("gx_region_response_seconds$labels $(awk -v ms="$milliseconds" 'BEGIN { print ms / 1000 }')")
@@ -99,10 +165,12 @@ for region in "${REGIONS[@]}"; do
         metrics+=("gx_region_certificate_days$labels $days")
         valid=1
         if ((days < CERTIFICATE_WARNING_DAYS)); then valid=0; fi
-        remember "$STATE/$address.certificate" "$valid" 1 \
+        remember "$address" "$address/certificate" "$valid" 1 \
             "the certificate of $name ends in $days days" "the certificate of $name is renewed"
     fi
 done
 metrics+=("gx_health_monitor_last_run_seconds $(date +%s)")
-printf '%s\n' "${metrics[@]}" >"$STATE/metrics.prom.new" && mv "$STATE/metrics.prom.new" "$STATE/metrics.prom"
+# Where Debian's node_exporter reads metrics from files, it finds them.
+[[ -d $METRICS ]] || METRICS=$STATE
+printf '%s\n' "${metrics[@]}" >"$METRICS/$NAME.prom.new" && mv "$METRICS/$NAME.prom.new" "$METRICS/$NAME.prom"
 exit "$status"

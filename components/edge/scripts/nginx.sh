@@ -1,6 +1,6 @@
 #!/bin/bash
 # Puts a stack's Nginx configuration in force, or changes nothing.
-#   nginx.sh <directory with settings.env, host/ and site/>
+#   nginx.sh <directory with settings.env, host/ and site/> [check]
 #
 # All managed files of all stacks are one release, /etc/nginx/gx -> /var/lib/gx-edge/releases/<digest>, switched by one
 # rename. The new tree is tested in a mount namespace of its own before the host sees it; after the reload the host must
@@ -10,6 +10,8 @@ set -euo pipefail
 wanted=$(realpath "$1")
 # shellcheck disable=SC1091 # written by the program
 source "$wanted/settings.env"
+# shellcheck source=components/edge/scripts/lib.sh
+source "$wanted/lib.sh"
 : "${STACK:?}" "${SITE:?}" "${HOST_NAME:?}" "${OWNS_HOST:?}" "${STATUS_PORT:?}"
 
 state=/var/lib/gx-edge
@@ -21,6 +23,21 @@ certificate=/etc/letsencrypt/live/$HOST_NAME/fullchain.pem
 fail() {
     echo "nginx: $1" >&2
     exit 1
+}
+
+# Says who takes the web ports from Nginx: K3s leads them to Traefik's pod unless told otherwise, and a packet that is
+# led away never comes to whoever listens (X-32).
+taken_by() {
+    local rules holder
+    rules=$({ iptables-save -t nat || nft list ruleset; } 2>/dev/null |
+        grep -E '(CNI-(HOSTPORT|DN)|KUBE-SERVICES).*dports? ([0-9]+,)*(80|443)(,[0-9]+)* ' | grep -v -- '-d 10\.' | head -n 1)
+    if [[ -n $rules ]]; then
+        echo "K3s leads ports 80 and 443 of this node to a pod (Traefik by ServiceLB): $rules." \
+            "Fix: on every server \"disable: [traefik, servicelb]\" in /etc/rancher/k3s/config.yaml, restart k3s"
+        return
+    fi
+    holder=$(ss -Hltnp '( sport = :80 or sport = :443 )' 2>/dev/null | grep -v '"nginx"' | head -n 1)
+    [[ -z $holder ]] || echo "port 80 or 443 is another's: $holder. Fix: stop it"
 }
 
 at_least() {
@@ -63,7 +80,7 @@ running() {
 
 # Without the lock's descriptor, which a started Nginx would hold for ever.
 reload() {
-    if [[ -d /run/systemd/system ]]; then
+    if with_systemd; then
         systemctl --quiet enable nginx && systemctl reload-or-restart nginx
     elif running; then
         nginx -s reload
@@ -111,9 +128,44 @@ assemble() {
     printf 'return 200 %s;\n' "$digest" >"$next/host/release.conf"
 }
 
+check() {
+    local path loader parts=("$STACK")
+    if ! command -v nginx >/dev/null; then
+        drift "Nginx is not installed"
+        return
+    fi
+    [[ $OWNS_HOST == no ]] || parts+=(host)
+    while read -r path; do
+        differs "$work/release/$path" "/etc/nginx/gx/$path"
+    done < <(cd "$work/release" && find "${parts[@]}" -type f ! -name release.conf | LC_ALL=C sort)
+    for loader in "${loaders[@]}"; do
+        [[ $(readlink "/etc/nginx/$loader") == $(target_of "$loader") ]] ||
+            drift "/etc/nginx/$loader does not lead to the program's file"
+    done
+    if ! running; then
+        drift "Nginx does not run"
+    elif ! answers "$(basename "$(readlink /etc/nginx/gx)")"; then
+        drift "Nginx does not serve what is in its files: it was not reloaded, or ports 80 and 443 are another's"
+    fi
+    ! with_systemd || unit_differs nginx
+    [[ -z $(taken_by) ]] || drift "$(taken_by)"
+}
+
+# A release that somebody edited, since an editor follows the links, is put back to what its name says.
+keep_release() {
+    if [[ ! -d $releases/$digest ]]; then
+        mv -T "$work/release" "$releases/$digest"
+    elif ! diff -r "$work/release" "$releases/$digest" >/dev/null; then
+        mkdir -p "$backup"
+        echo "backed up release $digest, which was edited on the host, to $backup"
+        mv -T "$releases/$digest" "$backup/release-$digest"
+        mv -T "$work/release" "$releases/$digest"
+        edited=yes
+    fi
+}
+
 back_up_foreign() {
-    local root path
-    root=/var/backups/gx-edge/$(date -u +%Y%m%dT%H%M%SZ)
+    local root=$backup path
     for path in "${loaders[@]}" sites-enabled/default; do
         [[ -e /etc/nginx/$path && $(readlink "/etc/nginx/$path") != *gx/* ]] || continue
         mkdir -p "$root/$(dirname "/etc/nginx/$path")"
@@ -138,20 +190,31 @@ roll_back() {
     fi
 }
 
+backup=/var/backups/gx-edge/$(date -u +%Y%m%dT%H%M%SZ)
+version=$(nginx -v 2>&1 | grep -oE '[0-9]+(\.[0-9]+){2}' | head -n 1) || version=0
+digest='' edited=no
+if [[ ${2:-} == check ]]; then
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    assemble "$work/release"
+    check
+    exit 0
+fi
+
 mkdir -p "$releases" /var/www/certbot
 exec 9>/run/lock/gx-edge.lock
 flock -w 300 9 || fail "another provisioning has held /run/lock/gx-edge.lock for 5 minutes. Fix: look for it with ps"
 
-version=$(nginx -v 2>&1 | grep -oE '[0-9]+(\.[0-9]+){2}' | head -n 1)
 at_least "$version" "$oldest_nginx" || fail "version $version is too old. Fix: install $oldest_nginx or later"
+
+# Those of runs that were cut off.
+rm -rf "$state"/work.*
+[[ -z $(taken_by) ]] || fail "nothing was changed: $(taken_by)"
 
 work=$(mktemp -d "$state/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-digest=
 assemble "$work/release"
-if [[ ! -d $releases/$digest ]]; then
-    mv -T "$work/release" "$releases/$digest"
-fi
+keep_release
 
 cp -a /etc/nginx "$work/before"
 cp -a /etc/nginx "$work/nginx"
@@ -164,7 +227,7 @@ keep_wanted() {
     mv "$state/$STACK.nginx.new" "$state/$STACK.nginx"
 }
 
-if diff -r --no-dereference /etc/nginx "$work/nginx" >/dev/null && running && answers "$digest"; then
+if [[ $edited == no ]] && diff -r --no-dereference /etc/nginx "$work/nginx" >/dev/null && running && answers "$digest"; then
     [[ $wanted == "$state/$STACK.nginx" ]] || keep_wanted
     echo "release $digest is in force already; nothing done"
     exit 0

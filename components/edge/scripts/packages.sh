@@ -1,15 +1,28 @@
 #!/bin/bash
 # Installs what is missing of the programs a node needs; what is there is left as it is.
-#   packages.sh <directory with settings.env>
+#   packages.sh <directory with settings.env> [check]
 set -euo pipefail
 
 # shellcheck disable=SC1091 # written by the program
 source "$1/settings.env"
+# shellcheck source=components/edge/scripts/lib.sh
+source "$1/lib.sh"
 : "${PROGRAMS:?}"
 
 read -ra wanted <<<"$PROGRAMS"
 # Without systemd its timers are cron's work.
-[[ -d /run/systemd/system ]] || wanted+=(cron=cron)
+with_systemd || wanted+=(cron=cron)
+
+present() {
+    if [[ $1 == /* ]]; then [[ -e $1 ]]; else command -v "$1" >/dev/null; fi
+}
+
+if [[ ${2:-} == check ]]; then
+    for each in "${wanted[@]}"; do
+        present "${each%%=*}" || drift "the package ${each#*=} is missing"
+    done
+    exit 0
+fi
 
 # The firewall and the edge of one node ask at once, and apt-get update does not wait for the lock on its lists.
 exec 9>/run/lock/gx-edge-packages.lock
@@ -20,7 +33,7 @@ flock -w 600 9 || {
 
 missing=()
 for each in "${wanted[@]}"; do
-    command -v "${each%%=*}" >/dev/null || missing+=("${each#*=}")
+    present "${each%%=*}" || missing+=("${each#*=}")
 done
 
 if ((${#missing[@]})); then

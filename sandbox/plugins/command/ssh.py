@@ -127,12 +127,26 @@ def _dial(endpoint: Endpoint, through: Session | None) -> Session:
         if endpoint.private_key:
             key = _private_key(endpoint.private_key, endpoint.private_key_password)
             transport.auth_publickey(endpoint.user, key)
-        else:
+        elif endpoint.password:
             transport.auth_password(endpoint.user, endpoint.password)
+        else:
+            _by_agent(transport, endpoint.user)
     except BaseException:
         transport.close()
         raise
     return Session(transport, through)
+
+
+def _by_agent(transport: paramiko.Transport, user: str) -> None:
+    """Log in with the first key of the agent at $SSH_AUTH_SOCK that the server takes."""
+    keys = paramiko.Agent().get_keys()
+    for key in keys:
+        try:
+            transport.auth_publickey(user, key)
+        except paramiko.AuthenticationException:
+            continue
+        return
+    raise paramiko.AuthenticationException(f"none of the {len(keys)} keys of the SSH agent is taken")
 
 
 def _public_key(text: str) -> paramiko.PKey:

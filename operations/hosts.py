@@ -1,0 +1,120 @@
+"""The nodes over SSH, with OpenSSH and what the stack file says: pinned host keys, jump host, key or agent.
+
+A private key of the stack file is held by an agent of its own for as long as the command runs; it touches no disk.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.templates import render
+from operations.stack import OperationError
+from settings.model import Settings
+
+CONNECT_SECONDS = 5
+_JUMP = "gx-jump"
+COMMAND_SECONDS = 90
+_CONFIG = Path(__file__).parent / "templates/ssh_config.j2"
+# What ssh itself exits with when there is no connection.
+_NO_CONNECTION = 255
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The provisioned nodes of a stack."""
+
+    config: Path
+    environment: Mapping[str, str]
+    become_root: str
+
+    def run(self, node: str, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command line on a node as the provisioning account.
+
+        Raises ``OperationError`` when the node cannot be reached, refuses the command altogether, or has not answered
+        within ``COMMAND_SECONDS``.
+        """
+        try:
+            done = subprocess.run(
+                ["ssh", "-F", str(self.config), node, command],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=COMMAND_SECONDS,
+                env=self.environment,
+            )
+        except subprocess.TimeoutExpired:
+            raise OperationError(f"no answer over SSH within {COMMAND_SECONDS} s. Fix: look at the node") from None
+        if done.returncode == _NO_CONNECTION:
+            # A changed host key is announced by a page of text; its last line says what happened.
+            raise OperationError(f"not reachable over SSH: {done.stderr.strip().splitlines()[-1]}")
+        return done
+
+
+@contextmanager
+def reachable(settings: Settings) -> Iterator[Hosts]:
+    """The nodes, until the block ends. ``settings.edge`` must be given."""
+    edge = settings.edge
+    if edge is None:
+        raise OperationError("gx-backend-infra:edge is missing. Fix: name a stack that has an edge")
+    with tempfile.TemporaryDirectory(prefix="gx-ssh-") as name:
+        directory = Path(name)
+        with _agent(settings, directory / "agent") as environment:
+            pinned = {**edge.ssh.host_keys, **({_JUMP: edge.ssh.jump.host_key} if edge.ssh.jump else {})}
+            (directory / "known_hosts").write_text("".join(f"{name} {key}\n" for name, key in pinned.items()))
+            config = directory / "config"
+            addresses = {node: _address(settings, node) for node in edge.ssh.host_keys}
+            config.write_text(
+                render(
+                    _CONFIG,
+                    ssh=edge.ssh,
+                    jump_alias=_JUMP,
+                    addresses=addresses,
+                    known_hosts=directory / "known_hosts",
+                    seconds=CONNECT_SECONDS,
+                )
+            )
+            yield Hosts(config, environment, "bash -s" if edge.ssh.user == "root" else "sudo -n bash -s")
+
+
+def _address(settings: Settings, node: str) -> str:
+    return str(settings.cluster.nodes[node].public_ip or settings.cluster.nodes[node].internal_ip)
+
+
+@contextmanager
+def _agent(settings: Settings, socket: Path) -> Iterator[Mapping[str, str]]:
+    """The environment of ssh: with an agent that holds the stack file's key, or the operator's."""
+    if settings.edge is not None and settings.edge.ssh.agent:
+        if "SSH_AUTH_SOCK" not in os.environ:
+            raise OperationError("edge.ssh.agent is true and there is no agent. Fix: eval $(ssh-agent) and ssh-add")
+        yield os.environ
+        return
+    key = settings.secrets.ssh_private_key
+    printed = subprocess.run(["ssh-agent", "-s", "-a", str(socket)], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"SSH_AGENT_PID=(\d+)", printed)
+    if found is None:
+        raise OperationError(f"ssh-agent did not start: {printed}")
+    environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+    try:
+        added = subprocess.run(
+            ["ssh-add", "-q", "-"],
+            input=key.get_secret_value() if key else "",
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**environment, "SSH_ASKPASS_REQUIRE": "never"},
+            start_new_session=True,
+        )
+        if added.returncode:
+            raise OperationError(
+                "secrets.sshPrivateKey: not a key that ssh-add takes without a password. Fix: store an unencrypted one"
+            )
+        yield environment
+    finally:
+        os.kill(int(found[1]), signal.SIGTERM)

@@ -1,0 +1,60 @@
+"""A stack as the operators' commands see it: its settings, and Pulumi's own commands on it."""
+
+import argparse
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from settings.loader import load
+from settings.model import Settings
+from settings.stackfile import PROJECT
+
+
+class OperationError(Exception):
+    """A step that failed; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack and its stack file."""
+
+    name: str
+    file: Path
+
+    def pulumi(self, command: str, *argv: str) -> str:
+        """Output of a Pulumi command on this stack. Raises ``OperationError`` with what it printed when it fails."""
+        # Commands that only move the state know no stack file.
+        config = [] if command == "stack" else ["--config-file", str(self.file)]
+        words = [command, argv[0]] if command == "stack" else [command]
+        rest = argv[1:] if command == "stack" else argv
+        done = subprocess.run(
+            ["pulumi", *words, "--stack", self.name, *config, "--non-interactive", *rest],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise OperationError(f"pulumi {command} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def settings(self) -> Settings:
+        """The stack's settings, decrypted. Raises ``SettingsError``, and ``OperationError`` when Pulumi fails."""
+        config = json.loads(self.pulumi("config", "--show-secrets", "--json"))
+        prefix = f"{PROJECT}:"
+        return load(
+            {
+                key.removeprefix(prefix): entry.get("objectValue", entry.get("value"))
+                for key, entry in config.items()
+                if key.startswith(prefix)
+            },
+            stack=self.name,
+        )
+
+
+def of_arguments(parser: argparse.ArgumentParser) -> tuple[Stack, argparse.Namespace]:
+    """The stack that the command line names, and the rest of what it says."""
+    parser.add_argument("stack")
+    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+    arguments = parser.parse_args()
+    return Stack(arguments.stack, arguments.config_file or Path(f"Pulumi.{arguments.stack}.yaml")), arguments

@@ -1,0 +1,119 @@
+"""Provisioning that is cut off in the middle, at any command of any step, and run again. Needs root."""
+
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from components.edge.steps import DRIFT, Step
+from sandbox import layout as where
+from sandbox import netns
+from tests.services import edge_hosts
+from tests.services.edge_hosts import FIRST, SECOND, Rig
+
+SEED = 5
+HOST_NAME = "api.gxcoin.money"
+COUNTER = "/run/gx-commands"
+# Every bash that is not interactive reads this first: the counted command is the last, and no trap runs after it.
+BASH_ENV = f"""
+set -T
+trap '
+    gx_count=$((gx_count + 1))
+    if [[ $0 == */gx-step/* || $0 == */tmp.* ]]; then
+        echo "$gx_count" >{COUNTER}
+        if ((gx_count == ${{GX_CUT:-0}})); then kill -KILL 0; fi
+    fi' DEBUG
+"""
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    root = tmp_path_factory.mktemp("cuts")
+    try:
+        rig = edge_hosts.start(root)
+        rig.provision_all()
+        rig.write(FIRST, "/root/cut.sh", BASH_ENV)
+        yield rig
+    finally:
+        edge_hosts.stop(root)
+
+
+def run(rig: Rig, step: Step, cut: int = 0) -> subprocess.CompletedProcess[str]:
+    """Send a step that ends at its n-th command, with all its processes, as when the host loses power."""
+    return rig.ssh(FIRST, f"GX_CUT={cut} BASH_ENV=/root/cut.sh setsid -w bash -s", step.stdin(0))
+
+
+def differences(rig: Rig, step: Step) -> list[str]:
+    done = rig.ssh(FIRST, "bash -s", step.check())
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith(DRIFT)]
+
+
+def settled(rig: Rig) -> str:
+    """What a step leaves on the host, without what differs from one run to the next."""
+    return rig.run(
+        FIRST,
+        "cd /etc/nginx && find -L . -type f | LC_ALL=C sort | xargs sha256sum;"
+        " ls -I gx-health-monitor /var/lib/gx-edge;"
+        " cat /etc/cron.d/gx-* /etc/gx-health-monitor/*; sha256sum /usr/local/bin/gx-health-monitor",
+    )
+
+
+@pytest.mark.parametrize(("name", "cuts"), [("nginx", 6), ("monitor", 4), ("certificate", 3)])
+def test_a_step_that_is_cut_at_any_command_and_run_again_ends_in_the_same_state(rig: Rig, name: str, cuts: int) -> None:
+    """Each cut falls into a run that has something to do; the next run has to repair what it finds."""
+    before = rig.steps(FIRST)[name]
+    changed = rig.edge.model_copy(
+        update={
+            "admin_allow": ("198.51.100.0/24",),
+            "monitor": rig.edge.monitor.model_copy(update={"failures_before_alert": 5}),
+        }
+    )
+    after = Rig(rig.layout, rig.settings.model_copy(update={"edge": changed}), rig.config).steps(FIRST)[name]
+
+    def undo() -> None:
+        rig.succeed(FIRST, before)
+        if name == "certificate":
+            rig.run(FIRST, f"certbot -q delete --non-interactive --cert-name {HOST_NAME}")
+
+    undo()
+    assert run(rig, after).returncode == 0
+    total, wanted = int(rig.run(FIRST, f"cat {COUNTER}")), settled(rig)
+    assert total > 15
+    chosen = sorted(random.Random(SEED).sample(range(1, total), cuts))  # noqa: S311 - which cuts, not a secret
+    for cut in chosen:
+        undo()
+        assert run(rig, after, cut).returncode != 0, cut
+        assert rig.get(f"http://{HOST_NAME}/identity/").status == 301, f"cut at {cut}: the host serves no more"
+        again = run(rig, after)
+        assert again.returncode == 0, f"cut at {cut}: {again.stderr}"
+        assert differences(rig, after) == [], f"cut at {cut}"
+        if name != "certificate":
+            assert settled(rig) == wanted, f"cut at {cut}"
+
+
+def test_a_connection_that_dies_while_a_step_runs_leaves_it_to_the_next_run(rig: Rig) -> None:
+    """The cable is out; the client gives up; the step on the host has nobody to talk to."""
+    step = rig.steps(SECOND)["nginx"]
+    rig.run(SECOND, "rm /etc/nginx/conf.d/api.conf")
+    argv = ["ssh", "-q", "-i", str(rig.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+    argv += ["-o", "UserKnownHostsFile=/dev/null", f"root@{where.node(SECOND).public_address}", "bash -s"]
+    client = subprocess.Popen(
+        [*where.nsenter_argv(rig.layout.netns(where.INTERNET)), *argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert client.stdin is not None
+    program = step.stdin(0)
+    client.stdin.write(program)
+    client.stdin.flush()
+    time.sleep(0.3)
+    netns.cut(rig.layout, SECOND)
+    client.kill()
+    client.wait()
+    netns.heal(rig.layout, SECOND)
+    rig.succeed(SECOND, step)
+    assert rig.get(f"https://{HOST_NAME}/identity/", host=SECOND).status == 200

@@ -1,0 +1,202 @@
+"""What Nginx does with a request whose service, or whose client, is not what it should be. Real hosts; needs root."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.edge.steps import DRIFT
+from sandbox import layout as where
+from settings import stackfile
+from settings.loader import load
+from tests.services import edge_hosts
+from tests.services.edge_hosts import FIRST, SECOND, STACK, Rig
+
+SITE = "https://api.gxcoin.money"
+# Takes the whole request, and ends the connection without an answer: whether it was carried out, nobody knows.
+CARELESS = """
+import socket
+server = socket.socket(); server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("127.0.0.1", 30001)); server.listen(64)
+while True:
+    client, _ = server.accept()
+    client.recv(65536)
+    client.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    root = tmp_path_factory.mktemp("upstreams")
+    try:
+        rig = edge_hosts.start(root)
+        rig.provision_all()
+        yield rig
+    finally:
+        edge_hosts.stop(root)
+
+
+def changed(rig: Rig, **edge: object) -> Rig:
+    """The same hosts with another stack file."""
+    config = stackfile.merge(rig.config, {"edge": {"rateLimit": {"requestsPerSecond": 1000, "burst": 1000}, **edge}})
+    return Rig(rig.layout, load(config, stack=STACK), config)
+
+
+@pytest.fixture
+def backed(bare: Rig) -> Iterator[Rig]:
+    """The first host may ask the second one's NodePorts."""
+    rig = changed(bare, backupByPeers=True)
+    rig.succeed(FIRST, rig.nginx(FIRST))
+    yield rig
+    rig.stop_backend(FIRST)
+    rig.start_backend(FIRST)
+    rig.run(FIRST, "until curl -s 127.0.0.1:30001/ >/dev/null; do sleep 0.1; done")
+
+
+def test_a_region_without_its_service_is_served_by_another_and_says_that_it_is_down(backed: Rig) -> None:
+    assert json.loads(backed.get(f"{SITE}/identity/").body)["host"] == FIRST
+    backed.stop_backend(FIRST)
+    replies = [backed.get(f"{SITE}/identity/{n}") for n in range(8)]
+    assert {reply.status for reply in replies} == {200}
+    assert {json.loads(reply.body)["host"] for reply in replies} == {SECOND}
+    # A connection that was refused carried nothing, so even a POST may go elsewhere.
+    assert backed.get(f"{SITE}/identity/", "-X", "POST", "-d", "x=1").status == 200
+    assert backed.get(f"{SITE}/health").status == 502
+
+
+def test_a_request_that_may_have_been_carried_out_is_repeated_only_if_that_does_no_harm(backed: Rig) -> None:
+    backed.stop_backend(FIRST)
+    backed.start_backend(FIRST, CARELESS)
+    backed.run(FIRST, "nginx -s reload")  # forgets earlier failures
+    backed.run(FIRST, "until ss -Hltn 'sport = :30001' | grep -q .; do sleep 0.1; done")
+    assert backed.get(f"{SITE}/identity/").status == 200
+    posted = [backed.get(f"{SITE}/identity/", "-X", "POST", "-d", "amount=1").status for _ in range(2)]
+    assert posted == [502, 502], "a payment may have been made twice"
+
+
+def test_by_default_no_node_asks_another(bare: Rig) -> None:
+    rig = changed(bare)
+    rig.succeed(FIRST, rig.nginx(FIRST))
+    rig.stop_backend(FIRST)
+    try:
+        assert {rig.get(f"{SITE}/identity/").status for _ in range(6)} == {502}
+    finally:
+        rig.start_backend(FIRST)
+    rig.run(FIRST, "until curl -s 127.0.0.1:30001/ >/dev/null; do sleep 0.1; done")
+    assert rig.get(f"{SITE}/identity/").status == 200, "given up for a while after failures"
+
+
+def test_a_path_can_be_taken_away_before_the_service_is_asked(bare: Rig) -> None:
+    rig = changed(bare, stripPrefix=True)
+    rig.succeed(FIRST, rig.nginx(FIRST))
+    asked = {path: json.loads(rig.get(SITE + path).body)["path"] for path in ("/identity/users?id=7", "/identity")}
+    assert asked == {"/identity/users?id=7": "/users?id=7", "/identity": "/"}
+
+
+def test_with_origin_pulls_nobody_but_cloudflare_reaches_a_service(bare: Rig, tmp_path: Path) -> None:
+    """X-76: the monitors of the other nodes have no certificate of Cloudflare's, and see the region's health."""
+    make = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    for name in ("cloudflare", "stranger"):
+        key, certificate = str(tmp_path / f"{name}.key"), str(tmp_path / f"{name}.pem")
+        argv = [*make, "-subj", f"/CN={name}", "-keyout", key, "-out", certificate]
+        subprocess.run(argv, check=True, capture_output=True)
+
+    def shown(name: str) -> tuple[str, ...]:
+        return ("--cert", str(tmp_path / f"{name}.pem"), "--key", str(tmp_path / f"{name}.key"))
+
+    rig = changed(bare, originPullCa=(tmp_path / "cloudflare.pem").read_text())
+    rig.succeed(FIRST, rig.nginx(FIRST))
+    assert rig.get(f"{SITE}/identity/", *shown("cloudflare")).status == 200
+    assert rig.get(f"{SITE}/identity/").status == 403
+    assert rig.get(f"{SITE}/identity/", *shown("stranger")).status == 400
+    assert rig.get(f"{SITE}/health").status == 200
+    rig.succeed(FIRST, bare.nginx(FIRST))
+    assert rig.get(f"{SITE}/identity/").status == 200
+
+
+def test_ports_that_k3s_leads_to_traefik_are_explained_and_nothing_is_changed(bare: Rig) -> None:
+    """X-32: the rules of K3s's ServiceLB, as the portmap plugin of the CNI writes them."""
+    rig = changed(bare)
+    rules = "iptables -t nat -N CNI-HOSTPORT-DNAT && iptables -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment"
+    rules += ' \'dnat name: "cbr0" id: "svclb-traefik"\' -m multiport --dports 80,443 -j RETURN'
+    rig.run(SECOND, rules)
+    try:
+        done = rig.provision(SECOND, rig.nginx(SECOND))
+        assert done.returncode != 0
+        assert "nothing was changed: K3s leads ports 80 and 443 of this node to a pod" in done.stderr
+        assert "disable: [traefik, servicelb]" in done.stderr
+        assert f"{DRIFT}K3s leads ports 80 and 443" in rig.ssh(SECOND, "bash -s", bare.nginx(SECOND).check()).stdout
+    finally:
+        rig.run(SECOND, "iptables -t nat -F CNI-HOSTPORT-DNAT && iptables -t nat -X CNI-HOSTPORT-DNAT")
+
+
+def test_a_port_that_another_program_holds_is_named(bare: Rig) -> None:
+    holder = "import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"
+    holder += "s.bind(('', 80)); s.listen(); open('/run/held', 'w').close(); time.sleep(60)"
+    bare.run(SECOND, "nginx -s stop; until ! pgrep -x nginx >/dev/null; do sleep 0.1; done")
+    bare.run(SECOND, f'nohup python3 -c "{holder}" >/dev/null 2>&1 & until [ -e /run/held ]; do sleep 0.1; done')
+    try:
+        done = bare.provision(SECOND, bare.nginx(SECOND))
+        assert done.returncode != 0
+        assert "port 80 or 443 is another's" in done.stderr
+        assert "python3" in done.stderr
+    finally:
+        bare.run(SECOND, "kill $(ss -Hltnp 'sport = :80' | grep -oP 'pid=\\K\\d+')")
+    bare.succeed(SECOND, bare.nginx(SECOND))
+    assert bare.get(f"{SITE}/identity/", host=SECOND).status == 200
+
+
+def test_a_configuration_of_10000_connections_has_the_descriptors_for_them(bare: Rig) -> None:
+    """NGX-18: two connections for each client that is proxied, in every worker that may have to carry all of them."""
+    whole = bare.run(FIRST, "nginx -T 2>/dev/null")
+
+    def value(name: str) -> int:
+        (found,) = re.findall(rf"^\s*{name} (\d+);", whole, re.MULTILINE)
+        return int(found)
+
+    assert value("worker_connections") >= 2 * 10_000
+    assert value("worker_rlimit_nofile") >= 2 * value("worker_connections")
+    hard = bare.run(FIRST, "awk '/Max open files/ { print $5 }' /proc/$(cat /run/nginx.pid)/limits")
+    if int(hard) >= value("worker_rlimit_nofile"):  # else the machine underneath forbids it
+        worker = bare.run(FIRST, "pgrep -P $(cat /run/nginx.pid) | tail -n 1").strip()
+        open_files = bare.run(FIRST, f"awk '/Max open files/ {{ print $4 }}' /proc/{worker}/limits")
+        assert int(open_files) == value("worker_rlimit_nofile")
+    assert "Active connections: " in bare.run(FIRST, "curl -s http://127.0.0.1:8090/status")
+    assert bare.get(f"http://{where.node(FIRST).public_address}:8090/status").status == 0
+
+
+def handshake(rig: Rig, *options: str) -> str:
+    argv = [*where.nsenter_argv(rig.layout.netns(where.INTERNET)), "openssl", "s_client", "-connect"]
+    argv += [f"{where.node(FIRST).public_address}:443", "-servername", "api.gxcoin.money", *options]
+    return subprocess.run(argv, input="", capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "spoken"),
+    [
+        (("-tls1_3",), "TLSv1.3"),
+        (("-tls1_2",), "TLSv1.2"),
+        (("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), None),
+        (("-tls1_2", "-cipher", "AES128-SHA256:AES256-GCM-SHA384"), None),
+        (("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA"), None),
+        (("-alpn", "h2"), "ALPN protocol: h2"),
+    ],
+)
+def test_tls_is_mozillas_intermediate_profile(bare: Rig, options: tuple[str, ...], spoken: str | None) -> None:
+    """NGX-04, NGX-06: https://ssl-config.mozilla.org, version 6: 1.2 and 1.3, forward secrecy and AEAD alone."""
+    said = handshake(bare, *options)
+    if spoken is None:
+        assert "Cipher is (NONE)" in said
+    else:
+        assert spoken in said
+
+
+def test_every_line_of_the_access_log_is_json_whatever_the_client_sends(bare: Rig) -> None:
+    bare.get(f'{SITE}/identity/%22%0a?q="', "-H", 'User-Agent: "}\\ \t{"x":"', "-H", 'CF-Ray: "quoted"')
+    bare.run(FIRST, "nginx -s reopen; sleep 6")  # buffered for five seconds
+    lines = bare.run(FIRST, "cat /var/log/nginx/api.access.log").splitlines()
+    assert {"time", "client", "status", "request_id", "cf_ray", "upstream_seconds"} <= set(json.loads(lines[-1]))
+    assert all(json.loads(line) for line in lines)
