@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sandbox.stack_values import Values
 
 PASSWORDS = {
-    "postgres": ("admin", "owner", "application", "replication", "backup"),
+    "postgres": ("admin", "owner", "application", "replication", "backup", "failover"),
     "redis": ("application", "replication", "sentinel", "backup", "exporter"),
 }
 

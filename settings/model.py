@@ -401,6 +401,7 @@ class PostgresSecrets(Section):
     application: SecretStr
     replication: SecretStr
     backup: SecretStr
+    failover: SecretStr
 
 
 class RedisSecrets(Section):

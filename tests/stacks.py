@@ -34,7 +34,7 @@ def overlay(stack: str) -> dict[str, object]:
         "secrets": {
             "postgres": {
                 role: f"canary-postgres-{role}-password"
-                for role in ("admin", "owner", "application", "replication", "backup")
+                for role in ("admin", "owner", "application", "replication", "backup", "failover")
             },
             "redis": {
                 user: f"canary-redis-{user}-password"

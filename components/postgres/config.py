@@ -14,7 +14,7 @@ _MEBIBYTE = 2**20
 
 PORT = 5432
 PGPASS = "/var/run/postgresql/pgpass"
-SCRIPTS = ("lib.sh", "decide-role.sh", "serve.sh", "bootstrap.sql", "reconcile.sql")
+SCRIPTS = ("lib.sh", "decide-role.sh", "serve.sh", "promote.sh", "bootstrap.sql", "failover.sql", "reconcile.sql")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Roles:
     application: str = "gx_application"
     replication: str = "gx_replication"
     backup: str = "gx_backup"
+    failover: str = "gx_failover"
 
 
 ROLES = Roles()
@@ -157,4 +158,5 @@ def passwords(secrets: PostgresSecrets) -> dict[str, str]:
         "application": secrets.application.get_secret_value(),
         "replication": secrets.replication.get_secret_value(),
         "backup": secrets.backup.get_secret_value(),
+        "failover": secrets.failover.get_secret_value(),
     }

@@ -12,7 +12,7 @@ from tests import stacks
 from tests.services.pods import Lab, Pod, PodSpec, volume, write_files
 
 UID = 70
-PASSWORDS = {role: f"it's a \\ {role}:password" for role in ("admin", "owner", "application", "replication", "backup")}
+PASSWORDS = {role: f"it's a \\ {role}:password" for role in ("admin", "owner", "application", "replication", "backup", "failover")}
 DATABASE = "gx_protocol"
 ADDRESSES = {config.member(ordinal): 10 + ordinal for ordinal in range(3)}
 

@@ -3,6 +3,9 @@
 config=/etc/postgresql
 secrets=/etc/postgresql-secrets
 replication_role=gx_replication
+# How these scripts connect over the network, whoever they are.
+# shellcheck disable=SC2034 # used where this is sourced
+connection='connect_timeout=3'
 ordinal=${POD_NAME##*-}
 
 say() {
