@@ -34,6 +34,7 @@ RESOURCE_TYPES = frozenset(
         "command:remote:Command",
         "kubernetes:apps/v1:Deployment",
         "kubernetes:apps/v1:StatefulSet",
+        "kubernetes:batch/v1:Job",
         "kubernetes:core/v1:ConfigMap",
         "kubernetes:core/v1:LimitRange",
         "kubernetes:core/v1:Namespace",
@@ -108,7 +109,7 @@ class Capture:
         """Every pod template, by the kind and name of its owner."""
         return {
             f"{owner.type.rsplit(':', 1)[-1]}/{owner.kubernetes_name}": owner.inputs["spec"]["template"]
-            for owner in self.of("Deployment", "StatefulSet")
+            for owner in self.of("Deployment", "StatefulSet", "Job")
         }
 
     def after(self, urn: str) -> frozenset[str]:

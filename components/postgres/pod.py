@@ -64,7 +64,9 @@ def pod_spec(args: PodArgs) -> dict[str, Any]:
 
 
 # The URLs in the same Secret are for clients, not for the server.
-_PASSWORDS = [{"key": role, "path": role} for role in ("admin", "owner", "application", "replication", "backup", "failover")]
+_PASSWORDS = [
+    {"key": role, "path": role} for role in ("admin", "owner", "application", "replication", "backup", "failover")
+]
 
 
 def _container(name: str, script: str, args: PodArgs) -> dict[str, Any]:

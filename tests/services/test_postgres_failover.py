@@ -1,4 +1,4 @@
-"""Switchover and failover by the Job's script, against real servers under writers: no acknowledged row may be missing."""
+"""Switchover and failover by the Job's script, on real servers under writers: no acknowledged row may be missing."""
 
 import os
 import random
@@ -55,9 +55,21 @@ class Rig:
         self._writers.clear()
         return rows
 
-    def job(self, target: int, *, accept_loss: str = "", patience: int = 20, unreached: tuple[int, ...] = ()) -> Pod:
-        """Run the Job of a changed primaryOrdinal, after the settings that the instances read; some it cannot reach."""
-        self.cluster.configure(primary_ordinal=target)
+    def job(
+        self,
+        target: int,
+        *,
+        accept_loss: str = "",
+        patience: int = 20,
+        unreached: tuple[int, ...] = (),
+        told: bool = True,
+    ) -> Pod:
+        """Start the Job of a changed primaryOrdinal.
+
+        Some instances it cannot reach; and the instances may not have been told of the change yet.
+        """
+        if told:
+            self.cluster.configure(primary_ordinal=target)
         env = {
             "TARGET": f"postgres-{target}",
             "MEMBERS": "3",
@@ -120,7 +132,9 @@ def rig(started: Cluster) -> Rig:
     primary = started.the_primary()
     started.configure(primary_ordinal=primary)
     started.await_standbys(primary, 2)
-    started.lab.wait("the role is there", lambda: "gx_failover" in started.admin(primary, "select rolname from pg_roles"))
+    started.lab.wait(
+        "the role is there", lambda: "gx_failover" in started.admin(primary, "select rolname from pg_roles")
+    )
     made = started.client(primary, "owner", "drop table if exists ledger; create table ledger (writer text, id int)")
     assert made.returncode == 0, made.stderr
     return Rig(started)
@@ -139,3 +153,164 @@ def test_a_switchover_loses_no_acknowledged_row_and_the_old_primary_follows(rig:
     assert not rig.missing(rows, target)
     assert "it has stepped down" in rig.lab.pods[f"postgres-{old}"].read("postgres")
     print(f"switchover in {took:.1f} s, {len(rows)} rows")
+
+
+def fail_over(rig: Rig, seed: int) -> float:
+    """Kill the primary under a writer, promote another, bring the old one back: no acknowledged row may be missing."""
+    luck = random.Random(seed)  # noqa: S311 - a repeatable choice
+    old = rig.cluster.the_primary()
+    target = luck.choice([ordinal for ordinal in range(3) if ordinal != old])
+    rig.start()
+    rig.await_writes(luck.randrange(5, 40))
+    rig.lab.kill(f"postgres-{old}")
+    took = rig.promote(target)
+    rig.await_writes(5)
+    rig.cluster.start(old)
+    rig.cluster.await_standbys(target, 2)
+    rig.await_writes(5)
+    rows = rig.stop()
+    for ordinal in range(3):
+        rig.lab.wait(f"{ordinal} has every row", lambda each=ordinal: not rig.missing(rows, each))  # type: ignore[misc]
+    return took
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_a_killed_primary_takes_no_acknowledged_row_with_it_and_comes_back_as_a_standby(rig: Rig, seed: int) -> None:
+    print(f"failover in {fail_over(rig, seed):.1f} s")
+
+
+def test_the_rig_notices_a_primary_that_is_only_restarted_as_an_independent_one(rig: Rig) -> None:
+    """The source document's design, and `restart as primary`: the rig that finds nothing above has to find this."""
+    old = rig.cluster.the_primary()
+    target, other = (old + 1) % 3, (old + 2) % 3
+    rig.start()
+    rig.await_writes(10)
+    for standby in (target, other):
+        rig.cluster.admin(standby, "alter system set primary_conninfo = ''")
+        rig.cluster.admin(standby, "alter system set synchronous_standby_names = ''")
+        rig.cluster.admin(standby, "select pg_reload_conf()")
+    rig.cluster.admin(old, "alter system set synchronous_standby_names = ''")
+    rig.cluster.admin(old, "select pg_reload_conf()")
+    rig.await_writes(10)
+    rig.cluster.promote(target)
+    rig.await_writes(10)
+    rows = rig.stop()
+    lost = rig.missing(rows, target)
+    for ordinal in range(3):
+        rig.cluster.admin(ordinal, "alter system reset all")
+        rig.cluster.admin(ordinal, "select pg_reload_conf()")
+    rig.cluster.configure(primary_ordinal=target)
+    rig.cluster.await_says(old, "another primary has taken this one's place")
+    rig.lab.kill(f"postgres-{old}")
+    assert lost
+
+
+def test_an_old_primary_that_the_job_does_not_reach_acknowledges_nothing_any_more(rig: Rig) -> None:
+    """The Job and the old primary are cut off from each other, and both reach the standbys: the worst partition."""
+    old = rig.cluster.the_primary()
+    target = (old + 1) % 3
+    rig.start("old", config.member(old))
+    rig.await_writes(10, "old")
+    # Told that another one is the primary, its container would stop it.
+    rig.promote(target, unreached=(old,), told=False)
+    last = len(rig.acknowledged("old"))
+    rig.start("new", config.member(target))
+    rig.await_writes(20, "new")
+    assert len(rig.acknowledged("old")) == last
+    assert rig.cluster.admin(old, "select pg_is_in_recovery()") == "f"
+    rows = rig.stop()
+    assert not rig.missing(rows, target)
+    rig.cluster.configure(primary_ordinal=target)
+    rig.lab.kill(f"postgres-{old}")
+    rig.cluster.start(old)
+    rig.cluster.await_standbys(target, 2)
+    assert not rig.missing(rows, old)
+
+
+def test_a_running_primary_that_was_replaced_stops_by_itself_and_follows(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    target = (old + 1) % 3
+    rig.promote(target, unreached=(old,))
+    rig.cluster.await_says(old, "another primary has taken this one's place")
+    # The container ends, and the kubelet starts it again.
+    rig.lab.wait("the container ends", lambda: not rig.lab.pods[f"postgres-{old}"].runs("postgres"))
+    rig.lab.kill(f"postgres-{old}")
+    rig.cluster.start(old)
+    rig.cluster.await_standbys(target, 2)
+
+
+def test_without_a_majority_it_refuses_and_names_the_loss_and_does_it_when_the_loss_is_accepted(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    target, other = (old + 1) % 3, (old + 2) % 3
+    names = ", ".join(f"postgres-{each}" for each in sorted((old, other)))
+    for ordinal in (old, other):
+        rig.lab.kill(f"postgres-{ordinal}")
+    said = rig.refusal(target)
+    assert f"refused: {names} do not answer, and may alone have commits that were acknowledged" in said
+    assert said.endswith(f"Bring all but one of them back, or accept the loss: postgres.acceptLoss: [{names}]")
+    assert "what came after would be lost" in said
+    assert rig.cluster.admin(target, "select pg_is_in_recovery()") == "t"
+    assert "what came after would be lost" in rig.refusal(target, accept_loss=f"postgres-{old}")
+
+    rig.promote(target, accept_loss=names.replace(",", ""))
+    assert rig.cluster.admin(target, "select pg_is_in_recovery()") == "f"
+    for ordinal in (old, other):
+        rig.cluster.start(ordinal)
+    rig.cluster.await_standbys(target, 2)
+
+
+def test_a_target_that_does_not_answer_is_refused_and_the_primary_stays(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    target = (old + 1) % 3
+    rig.lab.kill(f"postgres-{target}")
+    assert f"postgres-{target} is no standby that answers" in rig.refusal(target)
+    assert rig.cluster.the_primary() == old
+
+
+def test_a_job_that_was_cut_short_is_gone_on_with_by_the_next_one(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    target = (old + 1) % 3
+    rig.start()
+    rig.await_writes(10)
+    job = rig.job(target)
+    rig.lab.wait("it has begun", lambda: "steps down" in job.read("promote"))
+    rig.lab.kill("job")
+    rig.lab.wait("nobody is the primary", lambda: rig.cluster.admin(old, "select pg_is_in_recovery()") == "t")
+    rig.promote(target)
+    rig.await_writes(10)
+    rig.cluster.await_standbys(target, 2)
+    assert not rig.missing(rig.stop(), target)
+
+
+def test_a_switchover_that_is_taken_back_half_way_leaves_the_old_primary(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    job = rig.job((old + 1) % 3)
+    rig.lab.wait("it has begun", lambda: "steps down" in job.read("promote"))
+    rig.lab.kill("job")
+    rig.promote(old)
+    rig.cluster.await_standbys(old, 2)
+
+
+def test_a_job_for_what_is_the_primary_already_changes_nothing(rig: Rig) -> None:
+    primary = rig.cluster.the_primary()
+    timeline = "select timeline_id from pg_control_checkpoint()"
+    before = rig.cluster.admin(primary, timeline)
+    rig.promote(primary)
+    assert rig.cluster.the_primary() == primary
+    assert rig.cluster.admin(primary, timeline) == before
+
+
+def test_the_role_of_the_job_may_do_no_more_than_its_duty(rig: Rig) -> None:
+    primary = rig.cluster.the_primary()
+
+    def asked(sql: str, database: str = "postgres") -> subprocess.CompletedProcess[str]:
+        return rig.cluster.client(primary, "failover", sql, database=database)
+
+    assert asked("select failover.status()").stdout.startswith("primary ")
+    assert "no instance: evil.example" in asked("select failover.follow('evil.example')").stderr
+    assert "no pg_hba.conf entry" in asked("select 1", "gx_protocol").stderr
+    assert "permission denied" in asked("create table public.t ()").stderr
+    assert "permission denied" in asked("alter system set fsync = off").stderr
+    assert "permission denied" in asked("select pg_read_file('/etc/passwd')").stderr
+    other = rig.cluster.client(primary, "replication", "select failover.status()", database="postgres")
+    assert "permission denied for schema failover" in other.stderr

@@ -12,7 +12,10 @@ from tests import stacks
 from tests.services.pods import Lab, Pod, PodSpec, volume, write_files
 
 UID = 70
-PASSWORDS = {role: f"it's a \\ {role}:password" for role in ("admin", "owner", "application", "replication", "backup", "failover")}
+PASSWORDS = {
+    role: f"it's a \\ {role}:password"
+    for role in ("admin", "owner", "application", "replication", "backup", "failover")
+}
 DATABASE = "gx_protocol"
 ADDRESSES = {config.member(ordinal): 10 + ordinal for ordinal in range(3)}
 
@@ -75,10 +78,17 @@ class Cluster:
         return self._psql(ordinal, ["-h", "/var/run/postgresql", "-U", "gx_admin", DATABASE], sql).stdout.strip()
 
     def client(
-        self, ordinal: int, role: str, sql: str, *, password: str | None = None, asker: int | None = None
+        self,
+        ordinal: int,
+        role: str,
+        sql: str,
+        *,
+        password: str | None = None,
+        asker: int | None = None,
+        database: str = DATABASE,
     ) -> subprocess.CompletedProcess[str]:
         """What an instance answers a client in another pod, or in the one given."""
-        where = f"host={config.member(ordinal)} user=gx_{role} dbname={DATABASE}"
+        where = f"host={config.member(ordinal)} user=gx_{role} dbname={database}"
         other = (ordinal + 1) % len(self.members) if asker is None else asker
         return self._psql(other, [where], sql, PGPASSWORD=PASSWORDS[role] if password is None else password)
 
