@@ -196,8 +196,8 @@ class Postgres(Section):
 
     replicas: Replicas = Field(description="Instances: one primary, the rest streaming standbys.")
     primary_ordinal: Annotated[int, Field(ge=0)] = Field(
-        description="Ordinal of the instance that is the primary. Changing it is a switchover, or a failover when the old "
-        "primary does not answer; postgres-primary follows (docs/runbooks/postgres-failover.md)."
+        description="Ordinal of the instance that is the primary. Changing it is a switchover, or a failover when the "
+        "old primary does not answer; postgres-primary follows (docs/runbooks/postgres-failover.md)."
     )
     accept_loss: tuple[str, ...] = Field(
         default=(),

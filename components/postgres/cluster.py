@@ -40,7 +40,7 @@ class PostgresClusterArgs:
 
 
 class PostgresCluster(Component):
-    """StatefulSet `postgres` with its Services, configuration, passwords and, with standbys, a disruption budget, a Job.
+    """StatefulSet `postgres` with its Services, configuration, passwords; with standbys a disruption budget, a Job.
 
     The Job makes the instance of `postgres.primaryOrdinal` the primary, or finds that it is. After a change of that
     line it runs once the instances can read it, and the Service `postgres-primary` follows when it has succeeded.

@@ -152,7 +152,7 @@ switch_over() {
 	for n in $(all standby); do
 		bind "$n" ''
 	done
-	if [ "$(of "$target" 5)" = - ]; then
+	if [ "$(of "$target" 5)" = - ] || [ "$(of "$target" 3)" -ne "$(of "$primary" 3)" ]; then
 		hold "postgres-$target does not follow postgres-$primary. See its log, or name another instance"
 		return
 	fi
