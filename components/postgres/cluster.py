@@ -6,9 +6,9 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, content_hash, owned
+from components.network_policies import POSTGRES_PROMOTE_APP
 from components.postgres import config
 from components.postgres.pod import APP, UID, PodArgs, pod_spec
-from components.postgres.promotion import APP as PROMOTE
 from components.postgres.promotion import DEADLINE_SECONDS, PromotionArgs, job_name, job_spec
 from components.storage import volume_claim
 from components.workload_config import SecretKey
@@ -171,7 +171,7 @@ class PostgresCluster(Component):
     ) -> k8s.batch.v1.Job:
         account = k8s.core.v1.ServiceAccount(
             self.child_name("promote-account"),
-            metadata=owned(PROMOTE, args.namespace),
+            metadata=owned(POSTGRES_PROMOTE_APP, args.namespace),
             automount_service_account_token=False,
             opts=self.child(),
         )

@@ -5,8 +5,7 @@ from typing import Any
 
 import pulumi
 
-from components.network_policies import POSTGRES_ACCESS
-from components.network_policies import POSTGRES_PROMOTE_APP as APP
+from components.network_policies import POSTGRES_ACCESS, POSTGRES_PROMOTE_APP
 from components.placement import node_affinity, resources
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from settings.model import Placement, Postgres
@@ -31,7 +30,7 @@ class PromotionArgs:
 
 def job_name(primary_ordinal: int) -> str:
     """Name of the Job, by its target: an unchanged primary creates none, a changed one replaces it."""
-    return f"{APP}-{primary_ordinal}"
+    return f"{POSTGRES_PROMOTE_APP}-{primary_ordinal}"
 
 
 def job_spec(args: PromotionArgs) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def job_spec(args: PromotionArgs) -> dict[str, Any]:
         "backoff_limit": 0,
         "active_deadline_seconds": DEADLINE_SECONDS,
         "template": {
-            "metadata": {"labels": {"app": APP, POSTGRES_ACCESS: "true"}},
+            "metadata": {"labels": {"app": POSTGRES_PROMOTE_APP, POSTGRES_ACCESS: "true"}},
             "spec": {
                 "restart_policy": "Never",
                 "service_account_name": args.account,

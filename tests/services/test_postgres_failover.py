@@ -27,6 +27,7 @@ class Rig:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.lab = cluster.lab
+        self.said = ""
         self._writers: dict[str, Pod] = {}
         write_files(self.lab.scratch / "writer", {"writer.sh": Path(__file__).with_name("writer.sh").read_text()})
 
@@ -88,10 +89,10 @@ class Rig:
         started = time.monotonic()
         pod = self.job(target, **options)  # type: ignore[arg-type]
         status = pod.wait("promote", 150)
-        said = pod.read("promote")
+        self.said = pod.read("promote")
         logs = {each: self.lab.pods[f"postgres-{each}"].read("postgres")[-3000:] for each in self.cluster.running()}
         self.lab.kill("job")
-        assert status == 0, "\n".join([said, *(f"--- {each}\n{log}" for each, log in logs.items())])
+        assert status == 0, "\n".join([self.said, *(f"--- {each}\n{log}" for each, log in logs.items())])
         return time.monotonic() - started
 
     def refusal(self, target: int, **options: object) -> str:
@@ -128,7 +129,14 @@ def rig(started: Cluster) -> Rig:
     for ordinal in started.members:
         if f"postgres-{ordinal}" not in started.lab.pods:
             started.start(ordinal)
-    started.lab.wait("an instance is the primary", lambda: started.primary() is not None)
+    following = (
+        "select count(*) from pg_stat_replication where application_name like 'postgres-_' and state = 'streaming'"
+    )
+    started.lab.wait(
+        "there is a primary with two standbys",
+        lambda: (found := started.primary()) is not None and started.admin(found, following) == "2",
+        timeout=90,
+    )
     primary = started.the_primary()
     started.configure(primary_ordinal=primary)
     started.await_standbys(primary, 2)
@@ -177,6 +185,21 @@ def fail_over(rig: Rig, seed: int) -> float:
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_primary_takes_no_acknowledged_row_with_it_and_comes_back_as_a_standby(rig: Rig, seed: int) -> None:
     print(f"failover in {fail_over(rig, seed):.1f} s")
+
+
+def test_a_target_that_is_behind_first_gets_what_the_other_standby_confirmed(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    target, other = (old + 1) % 3, (old + 2) % 3
+    nobody = f"select failover.follow('{config.member(target)}')"
+    assert rig.cluster.client(target, "failover", nobody, database="postgres").returncode == 0
+    rig.cluster.await_standbys(old, 1)
+    rig.start()
+    rig.await_writes(20)
+    rig.lab.kill(f"postgres-{old}")
+    rig.promote(target)
+    assert f"promoting postgres-{other}, which has the most" in rig.said
+    rig.await_writes(5)
+    assert not rig.missing(rig.stop(), target)
 
 
 def test_the_rig_notices_a_primary_that_is_only_restarted_as_an_independent_one(rig: Rig) -> None:

@@ -41,8 +41,8 @@ write_pgpass() {
 	)
 }
 
-# 0 the server accepts connections, 1 it rejects them, 2 it does not answer. Asks as a role that may connect: the server logs
+# 0 the server accepts connections, 1 it rejects them, 2 it does not answer in some seconds. Asks as a role that may connect: the server logs
 # every other one.
 server_state() {
-	pg_isready --quiet --host="$1" --username="$replication_role" --dbname=postgres --timeout=3
+	pg_isready --quiet --host="$1" --username="$replication_role" --dbname=postgres --timeout="${2:-3}"
 }

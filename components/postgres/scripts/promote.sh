@@ -40,22 +40,24 @@ query() {
 
 # Ask one instance. It is out when it does not answer, and deaf when it lets others in but not this role.
 ask() {
-	if answer=$(query "$1" 'SELECT failover.status()'); then
-		echo "$1 $answer"
-	elif server_state "$(member "$1")"; then
-		echo "$1 deaf $(echo "$answer" | tail -n 1)"
-	else
+	if ! server_state "$(member "$1")" 2; then
 		echo "$1 out"
+	elif answer=$(query "$1" 'SELECT failover.status()'); then
+		echo "$1 $answer"
+	else
+		echo "$1 deaf $(echo "$answer" | tail -n 1)"
 	fi
 }
 
-# Ask all at once: one that is gone costs the time to give up once. Sets answers, a line for each instance.
+# Ask some instances at once: those that are gone cost the time to give up once. Sets answers, a line for each instance.
 look() {
+	for n in "$@"; do
+		answers=$(echo "$answers" | sed "/^$n /d")
+	done
 	answers=$(
-		n=0
-		while [ "$n" -lt "$MEMBERS" ]; do
+		echo "$answers"
+		for n in "$@"; do
 			ask "$n" &
-			n=$((n + 1))
 		done
 		wait
 	)
@@ -199,40 +201,41 @@ $(lsn "$(of "$best" 4)") of timeline $(of "$best" 3); what came after would be l
 the loss: postgres.acceptLoss: [$missing]"
 		return
 	fi
-	bound=yes
 	for n in $standbys; do
-		if [ "$(of "$n" 6)" != "$(member "$best")" ]; then
-			bound=''
-			bind "$n" "$(member "$best")"
-		elif [ "$(of "$n" 5)" != - ] && [ "$(of "$n" 5)" != "$(member "$best")" ]; then
-			bound=''
-		fi
+		bind "$n" "$(member "$best")"
 	done
 	# A receiver that had just been started for an old primary shows in the second look.
-	if [ -z "$bound" ]; then
-		seen=''
+	for _ in 1 2; do
+		sleep 1
 		# shellcheck disable=SC2086
-		hold "$(names $standbys) must receive from no other instance than postgres-$best"
-	elif [ "$seen" != "$best" ]; then
-		seen=$best
-	else
-		seen=''
-		# shellcheck disable=SC2086
-		step "no primary answers, $(names $standbys) do; promoting postgres-$best, which has the most: up to \
+		look $standbys
+		for n in $standbys; do
+			if [ "$(of "$n" 6)" != "$(member "$best")" ] || { [ "$(of "$n" 5)" != - ] && [ "$(of "$n" 5)" != "$(member "$best")" ]; }; then
+				hold "postgres-$n must receive from no other instance than postgres-$best, so that no old primary finds a standby"
+				return
+			fi
+		done
+	done
+	# What came until then may have changed the order; the next round binds them to another.
+	# shellcheck disable=SC2086
+	[ "$(most_advanced "$best" $standbys)" = "$best" ] || return 0
+	# shellcheck disable=SC2086
+	step "no primary answers, $(names $standbys) do; promoting postgres-$best, which has the most: up to \
 $(lsn "$(of "$best" 4)") of timeline $(of "$best" 3)"
-		query "$best" "SELECT pg_promote(true, 60)" >/dev/null || return 0
-		# pg_rewind on what comes back needs the new timeline in the control file.
-		query "$best" CHECKPOINT >/dev/null || return 0
-	fi
+	query "$best" "SELECT pg_promote(true, 60)" >/dev/null || return 0
+	# pg_rewind on what comes back needs the new timeline in the control file.
+	query "$best" CHECKPOINT >/dev/null || return 0
 }
 
 # shellcheck disable=SC2153 # from the environment
 target=${TARGET##*-}
-stepping='' stepping_since=0 told='' seen='' followed=0
+everyone=$(seq 0 $((MEMBERS - 1))) answers=''
+stepping='' stepping_since=0 told='' followed=0
 say "to make postgres-$target the primary of $MEMBERS instances"
 while :; do
-	look
-	[ "$(echo "$answers" | grep -v -e ' out' -e ' deaf' | cut -d' ' -f3 | sort -u | wc -l)" -le 1 ] ||
+	# shellcheck disable=SC2086 # a list
+	look $everyone
+	[ "$(echo "$answers" | grep -e ' standby ' -e ' primary ' | cut -d' ' -f3 | sort -u | wc -l)" -le 1 ] ||
 		refuse "the instances have different system identifiers: not one database. Find out which data is right first"
 	deaf=$(all deaf) primary='' replaced=''
 	newest=$(echo "$answers" | grep -e ' standby ' -e ' primary ' | cut -d' ' -f4 | sort -n | tail -n 1)
@@ -251,7 +254,7 @@ while :; do
 	done
 	if [ -n "$deaf" ]; then
 		# shellcheck disable=SC2086
-		hold "$(names $deaf) runs, and does not let $role in: $(echo "$answers" | sed -n 's/^[0-9]* deaf //p' | head -n 1)"
+		hold "$(names $deaf) runs and does not let $role in. Repair or stop it: $(echo "$answers" | sed -n 's/^[0-9]* deaf //p' | head -n 1)"
 	elif [ -z "$primary" ]; then
 		fail_over
 	elif [ "$primary" = "$target" ]; then
