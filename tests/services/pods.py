@@ -144,6 +144,8 @@ class Pod:
         port = f"pod{self.spec.number}"
         inside = ["nsenter", "-t", str(lab), "--net", "ip"]
         peer = ["peer", "name", "eth0", "netns", str(self._init)]
+        # The kernel takes a killed pod's network away in its own time.
+        processes.succeeds([*inside, "link", "delete", port])
         _check([*inside, "link", "add", port, "type", "veth", *peer])
         _check([*inside, "link", "set", port, "master", "br0", "up"])
         own = ["nsenter", "-t", str(self._init), "--net", "ip"]
