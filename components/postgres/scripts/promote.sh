@@ -34,8 +34,9 @@ now() {
 	date +%s
 }
 
+# What an instance answers; it fails when there is none within some seconds.
 query() {
-	timeout 10 psql "host=$(member "$1") user=$role dbname=postgres $connection" --no-psqlrc -qAt -c "$2" 2>&1
+	timeout "${3:-10}" psql "host=$(member "$1") user=$role dbname=postgres $connection" --no-psqlrc -qAt -c "$2" 2>&1
 }
 
 # Ask one instance. It is out when it does not answer, and deaf when it lets others in but not this role.
@@ -134,7 +135,7 @@ finish() {
 		return
 	fi
 	bind "$target" ''
-	query "$target" CHECKPOINT >/dev/null || return 0
+	query "$target" CHECKPOINT "$patience" >/dev/null || return 0
 	count=$(of "$target" 7)
 	if [ "$count" -eq 0 ]; then
 		enough || refuse "postgres-$target accepts writes, but no standby confirms them, and $missing do not answer: another \
@@ -150,7 +151,10 @@ switch_over() {
 		hold "postgres-$target is no standby that answers. Start it, or name another instance in postgres.primaryOrdinal"
 		return
 	fi
-	[ "$stepping" != "$primary" ] || [ $(($(now) - stepping_since)) -ge "$stepping_down_seconds" ] || return 0
+	if [ "$stepping" = "$primary" ]; then
+		[ $(($(now) - stepping_since)) -ge "$stepping_down_seconds" ] || return 0
+		refuse "postgres-$primary was told to step down and still accepts writes. See its log, then run this again"
+	fi
 	for n in $(all standby); do
 		bind "$n" ''
 	done
@@ -165,9 +169,9 @@ switch_over() {
 	fi
 	step "switchover: postgres-$primary is the primary, postgres-$target follows it; postgres-$primary steps down"
 	# What a checkpoint writes now is not written while nobody can write.
-	query "$primary" CHECKPOINT >/dev/null || return 0
+	query "$primary" CHECKPOINT "$patience" >/dev/null || return 0
 	query "$primary" 'SELECT failover.step_down()' >/dev/null || return 0
-	stepping=$primary stepping_since=$(now)
+	stepping=$primary stepping_since=$(now) told=''
 }
 
 # Whether those that do not answer cannot alone have an acknowledged commit, or are given up by name. Sets missing, their names.
@@ -222,9 +226,9 @@ the loss: postgres.acceptLoss: [$missing]"
 	# shellcheck disable=SC2086
 	step "no primary answers, $(names $standbys) do; promoting postgres-$best, which has the most: up to \
 $(lsn "$(of "$best" 4)") of timeline $(of "$best" 3)"
-	query "$best" "SELECT pg_promote(true, 60)" >/dev/null || return 0
+	query "$best" "SELECT pg_promote(true, 60)" "$patience" >/dev/null || return 0
 	# pg_rewind on what comes back needs the new timeline in the control file.
-	query "$best" CHECKPOINT >/dev/null || return 0
+	query "$best" CHECKPOINT "$patience" >/dev/null || return 0
 }
 
 # shellcheck disable=SC2153 # from the environment
