@@ -262,6 +262,17 @@ def test_a_running_primary_that_was_replaced_stops_by_itself_and_follows(rig: Ri
     rig.cluster.await_standbys(target, 2)
 
 
+def test_a_standby_that_the_job_did_not_reach_and_is_bound_to_a_replaced_primary_follows_the_new_one(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    target, other = (old + 1) % 3, (old + 2) % 3
+    nobody = f"select failover.follow('{config.member(other)}')"
+    assert rig.cluster.client(other, "failover", nobody, database="postgres").returncode == 0
+    rig.cluster.await_standbys(old, 1)
+    rig.promote(target, unreached=(other,))
+    rig.cluster.await_says(other, "the primary that it is bound to has been replaced")
+    rig.cluster.await_standbys(target, 2)
+
+
 def test_without_a_majority_it_refuses_and_names_the_loss_and_does_it_when_the_loss_is_accepted(rig: Rig) -> None:
     old = rig.cluster.the_primary()
     target, other = (old + 1) % 3, (old + 2) % 3

@@ -10,8 +10,6 @@ set -eu
 unset PGOPTIONS
 # shellcheck source=components/postgres/scripts/lib.sh
 . "${0%/*}/lib.sh"
-# Set by failover.follow: the one primary that this standby may receive from.
-bound="${PGDATA%/*}/follow.conf"
 # What an instance that sees not all of its peers waits for before it goes on without them.
 rounds_without_peers=3
 
@@ -205,10 +203,12 @@ decide_without_data() {
 	fi
 }
 
-# Asked by the container of a running primary: whether another one has taken its place.
+# Asked by the container of a running server: whether a primary has been promoted that this instance does not know. One on a
+# standby's own timeline may be the one that it must not confirm anything to.
 if [ "${1:-}" = superseded ]; then
 	read_cluster
 	ask_peers
+	[ ! -f "$PGDATA/standby.signal" ] || primary_timeline=$((primary_timeline - 1))
 	[ "$primary_timeline" -gt 0 ] && [ "$primary_timeline" -ge "$(own_timeline)" ]
 	exit
 fi

@@ -29,21 +29,18 @@ SELECT concat_ws(' ',
    WHERE application_name ~ '^postgres-[0-9]+$' AND state = 'streaming' AND sync_state = 'quorum'))
 $$;
 
--- Bind a standby: from now on it receives from that instance alone, and so confirms commits to no other; '' sets it free.
--- It lasts over restarts, in a file beside the data that postgresql.conf includes.
+-- Bind a standby: from now on it receives from that instance alone, and so confirms commits to no other. It lasts over
+-- restarts, in a file beside the data that postgresql.conf includes.
 CREATE OR REPLACE FUNCTION failover.follow(host text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  line text := '';
 BEGIN
-  IF host <> '' THEN
-    IF host !~ '^postgres-[0-9]+\.postgres-headless$' THEN
-      RAISE EXCEPTION 'no instance: %', host;
-    END IF;
-    line := format('primary_conninfo = ''%s''',
-      replace(regexp_replace(current_setting('primary_conninfo'), 'host=\S+', 'host=' || host), '''', ''''''));
+  IF host !~ '^postgres-[0-9]+\.postgres-headless$' THEN
+    RAISE EXCEPTION 'no instance: %', host;
   END IF;
-  EXECUTE format('COPY (SELECT %L) TO %L', line, current_setting('data_directory') || '/../follow.conf');
+  EXECUTE format('COPY (SELECT %L) TO %L',
+    format('primary_conninfo = ''%s''',
+      replace(regexp_replace(current_setting('primary_conninfo'), 'host=\S+', 'host=' || host), '''', '''''')),
+    current_setting('data_directory') || '/../follow.conf');
   PERFORM pg_reload_conf();
 END
 $$;

@@ -7,6 +7,9 @@ replication_role=gx_replication
 # shellcheck disable=SC2034 # used where this is sourced
 connection='connect_timeout=3'
 ordinal=${POD_NAME##*-}
+# Made by failover.follow: the one primary that this standby may receive from.
+# shellcheck disable=SC2034 # likewise
+bound="${PGDATA:+${PGDATA%/*}/follow.conf}"
 
 say() {
 	echo "$(date -u +%FT%TZ) ${0##*/} $POD_NAME: $*" >&2
@@ -44,5 +47,5 @@ write_pgpass() {
 # 0 the server accepts connections, 1 it rejects them, 2 it does not answer in some seconds. Asks as a role that may connect: the server logs
 # every other one.
 server_state() {
-	pg_isready --quiet --host="$1" --username="$replication_role" --dbname=postgres --timeout="${2:-3}"
+	pg_isready --quiet --host="$1" --username="${3:-$replication_role}" --dbname=postgres --timeout="${2:-3}"
 }

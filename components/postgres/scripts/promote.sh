@@ -2,7 +2,7 @@
 # Make $TARGET the primary without losing a commit that a quorum has acknowledged; the Job of a switchover and of a failover.
 #
 # Each round asks every instance for its state and takes one step, so that a second run goes on where the first one ended:
-#   the target is the primary         free the standbys once they follow it, and end
+#   the target is the primary         see the standbys follow it, and end
 #   another instance is the primary   when the target has nearly all of its WAL, have that one stop, come back as a standby
 #   nobody is                         prove that nothing is lost, promote the most advanced, and go on from there
 #
@@ -11,7 +11,7 @@
 # the commit: a higher timeline was itself promoted from such a set, and on one timeline the higher position has all of the
 # lower. That holds only if no acknowledgement comes after the comparison. So every standby is first bound to the instance that
 # will be promoted, and is seen to receive from no other: an old primary that is alive, but not reached from here, finds no
-# standby that confirms. A standby is freed only when it has the new timeline, whose WAL no old primary can continue.
+# standby that confirms. It stays bound: with two primaries in sight it might try the old one for ever.
 #
 # Ends with 0 when the target is the primary, with 1 when it cannot be made so; the last line names the reason and the remedy.
 set -eu
@@ -41,7 +41,7 @@ query() {
 
 # Ask one instance. It is out when it does not answer, and deaf when it lets others in but not this role.
 ask() {
-	if ! server_state "$(member "$1")" 2; then
+	if ! server_state "$(member "$1")" 2 "$role"; then
 		echo "$1 out"
 	elif answer=$(query "$1" 'SELECT failover.status()'); then
 		echo "$1 $answer"
@@ -112,21 +112,21 @@ step() {
 	held=''
 }
 
-# Bind or free one instance. It fails when the instance has gone meanwhile, which the next round sees.
+# Have one standby receive from another instance and from no other. One that has gone meanwhile shows in the next round.
 bind() {
-	[ "$(of "$1" 6)" = "${2:--}" ] || query "$1" "SELECT failover.follow('$2')" >/dev/null || return 0
+	[ "$(of "$1" 6)" = "$(member "$2")" ] || query "$1" "SELECT failover.follow('$(member "$2")')" >/dev/null || return 0
+}
+
+follows() {
+	[ "$(of "$1" 5)" = "$(member "$2")" ] && [ "$(of "$1" 3)" -eq "$(of "$2" 3)" ]
 }
 
 finish() {
 	timeline=$(of "$target" 3)
 	waiting=''
 	for n in $(all standby); do
-		if [ "$(of "$n" 5)" != - ] && [ "$(of "$n" 3)" -ge "$timeline" ]; then
-			bind "$n" ''
-		else
-			bind "$n" "$(member "$target")"
-			waiting="$waiting $n"
-		fi
+		bind "$n" "$target"
+		follows "$n" "$target" || waiting="$waiting $n"
 	done
 	# shellcheck disable=SC2086 # a list
 	if [ -n "$waiting" ] && [ "$followed" -lt "$patience" ]; then
@@ -134,7 +134,6 @@ finish() {
 		followed=$((followed + 1))
 		return
 	fi
-	bind "$target" ''
 	query "$target" CHECKPOINT "$patience" >/dev/null || return 0
 	count=$(of "$target" 7)
 	if [ "$count" -eq 0 ]; then
@@ -156,9 +155,9 @@ switch_over() {
 		refuse "postgres-$primary was told to step down and still accepts writes. See its log, then run this again"
 	fi
 	for n in $(all standby); do
-		bind "$n" ''
+		bind "$n" "$primary"
 	done
-	if [ "$(of "$target" 5)" = - ] || [ "$(of "$target" 3)" -ne "$(of "$primary" 3)" ]; then
+	if ! follows "$target" "$primary"; then
 		hold "postgres-$target does not follow postgres-$primary. See its log, or name another instance"
 		return
 	fi
@@ -206,7 +205,7 @@ the loss: postgres.acceptLoss: [$missing]"
 		return
 	fi
 	for n in $standbys; do
-		bind "$n" "$(member "$best")"
+		bind "$n" "$best"
 	done
 	# A receiver that had just been started for an old primary shows in the second look.
 	for _ in 1 2; do

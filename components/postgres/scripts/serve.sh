@@ -63,6 +63,12 @@ follow_settings() {
 			kill -INT "$server"
 			return
 		fi
+		if [ "$role" = standby ] && [ -e "$bound" ] && ! grep -q "host=$(member "$PRIMARY_ORDINAL") " "$bound" &&
+			sh "${0%/*}/decide-role.sh" superseded; then
+			say "standby: the primary that it is bound to has been replaced; it follows whichever accepts writes"
+			rm "$bound"
+			kill -HUP "$server"
+		fi
 		wish="$role $MEMBERS $(digest "$secrets"/*)"
 		if [ "$wish" != "$reconciled" ] && server_state 127.0.0.1; then
 			write_pgpass
