@@ -306,8 +306,8 @@ def test_a_job_that_was_cut_short_is_gone_on_with_by_the_next_one(rig: Rig) -> N
     target = (old + 1) % 3
     rig.start()
     rig.await_writes(10)
-    job = rig.job(target)
-    rig.lab.wait("it has begun", lambda: "steps down" in job.read("promote"))
+    rig.job(target)
+    rig.cluster.await_says(old, "stopping to come back as a standby")
     rig.lab.kill("job")
     rig.lab.wait("nobody is the primary", lambda: rig.cluster.admin(old, "select pg_is_in_recovery()") == "t")
     rig.promote(target)
@@ -318,8 +318,8 @@ def test_a_job_that_was_cut_short_is_gone_on_with_by_the_next_one(rig: Rig) -> N
 
 def test_a_switchover_that_is_taken_back_half_way_leaves_the_old_primary(rig: Rig) -> None:
     old = rig.cluster.the_primary()
-    job = rig.job((old + 1) % 3)
-    rig.lab.wait("it has begun", lambda: "steps down" in job.read("promote"))
+    rig.job((old + 1) % 3)
+    rig.cluster.await_says(old, "stopping to come back as a standby")
     rig.lab.kill("job")
     rig.promote(old)
     rig.cluster.await_standbys(old, 2)

@@ -158,7 +158,7 @@ switch_over() {
 		bind "$n" "$primary"
 	done
 	if ! follows "$target" "$primary"; then
-		hold "postgres-$target does not follow postgres-$primary. See its log, or name another instance"
+		hold "postgres-$target does not follow postgres-$primary yet. If it stays so, see its log or name another instance"
 		return
 	fi
 	behind=$(($(of "$primary" 4) - $(of "$target" 4)))
