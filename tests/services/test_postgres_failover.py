@@ -95,6 +95,15 @@ class Rig:
         assert status == 0, "\n".join([self.said, *(f"--- {each}\n{log}" for each, log in logs.items())])
         return time.monotonic() - started
 
+    def cut_short(self, target: int) -> None:
+        """Start the Job of a switchover, and kill it when the primary has begun to stop."""
+        primary = self.lab.pods[f"postgres-{self.cluster.the_primary()}"]
+        words = "stopping to come back as a standby"
+        before = primary.read("postgres").count(words)
+        self.job(target)
+        self.lab.wait("the primary stops", lambda: primary.read("postgres").count(words) > before, timeout=90)
+        self.lab.kill("job")
+
     def refusal(self, target: int, **options: object) -> str:
         """Run the Job to its end, which must be a refusal. Returns its last line."""
         pod = self.job(target, patience=3, **options)  # type: ignore[arg-type]
@@ -306,9 +315,7 @@ def test_a_job_that_was_cut_short_is_gone_on_with_by_the_next_one(rig: Rig) -> N
     target = (old + 1) % 3
     rig.start()
     rig.await_writes(10)
-    rig.job(target)
-    rig.cluster.await_says(old, "stopping to come back as a standby")
-    rig.lab.kill("job")
+    rig.cut_short(target)
     rig.lab.wait("nobody is the primary", lambda: rig.cluster.admin(old, "select pg_is_in_recovery()") == "t")
     rig.promote(target)
     rig.await_writes(10)
@@ -318,9 +325,7 @@ def test_a_job_that_was_cut_short_is_gone_on_with_by_the_next_one(rig: Rig) -> N
 
 def test_a_switchover_that_is_taken_back_half_way_leaves_the_old_primary(rig: Rig) -> None:
     old = rig.cluster.the_primary()
-    rig.job((old + 1) % 3)
-    rig.cluster.await_says(old, "stopping to come back as a standby")
-    rig.lab.kill("job")
+    rig.cut_short((old + 1) % 3)
     rig.promote(old)
     rig.cluster.await_standbys(old, 2)
 
