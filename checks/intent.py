@@ -15,6 +15,7 @@ from components.network_policies import (
     METRICS_PORT,
     POSTGRES_APP,
     POSTGRES_PORT,
+    POSTGRES_PROMOTE_APP,
     REDIS_APP,
     REDIS_PORT,
     REDIS_PROXY_APP,
@@ -29,6 +30,7 @@ class Role(StrEnum):
     """What an end is, in words that a report can use."""
 
     POSTGRES = "Postgres"
+    POSTGRES_PROMOTE = "the Job that promotes a Postgres instance"
     REDIS = "Redis"
     REDIS_PROXY = "the Redis proxy"
     WORKER = "a worker"
@@ -75,13 +77,15 @@ class Path:
     networks: tuple[str, ...] = ()
 
 
-OWN = (Role.POSTGRES, Role.REDIS, Role.REDIS_PROXY, Role.WORKER, Role.SERVICE, Role.OTHER_POD)
+OWN = (Role.POSTGRES, Role.POSTGRES_PROMOTE, Role.REDIS, Role.REDIS_PROXY, Role.WORKER, Role.SERVICE, Role.OTHER_POD)
 """Pods of the backend namespace."""
 
 
 def pods(settings: Settings) -> Iterator[Pod]:
     """Every kind of pod that a stack declares. ``tests/program/test_reachability.py`` holds it against them."""
     yield Pod(app=POSTGRES_APP, role=Role.POSTGRES, path="postgres")
+    if settings.postgres.replicas > 1:
+        yield Pod(app=POSTGRES_PROMOTE_APP, role=Role.POSTGRES_PROMOTE, path="postgres")
     yield Pod(app=REDIS_APP, role=Role.REDIS, path="redis")
     if settings.redis.replicas > 1:
         yield Pod(app=REDIS_PROXY_APP, role=Role.REDIS_PROXY, path="redis")
@@ -126,6 +130,13 @@ def intent(settings: Settings) -> tuple[Path, ...]:
             targets=(Role.POSTGRES,),
             ports=(POSTGRES_PORT,),
             why="Standbys follow the primary, and each asks its peers for their role.",
+        ),
+        Path(
+            name="postgres-promotion",
+            sources=(Role.POSTGRES_PROMOTE,),
+            targets=(Role.POSTGRES,),
+            ports=(POSTGRES_PORT,),
+            why="A switchover or failover asks every instance how far it is, and promotes one.",
         ),
         Path(
             name="redis-clients",

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Iterator
 from datetime import date
 
-from checks import certificates, drain, failover, fit, quota, reachability, sizes
+from checks import certificates, drain, failover, fit, promotion, quota, reachability, sizes
 from checks.findings import Finding, Judgement, judge
 from settings.model import Settings
 
-PROOFS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (sizes.find, quota.find, reachability.find)
+PROOFS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    sizes.find,
+    quota.find,
+    promotion.find,
+    reachability.find,
+)
 """Proofs over the settings alone."""
 
 PLACED: tuple[Callable[[Settings, fit.Placed], Iterator[Finding]], ...] = (fit.find, drain.find, failover.find)

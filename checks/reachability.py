@@ -185,7 +185,7 @@ def labels(pod: Pod) -> dict[str, str]:
     """Labels that the components give a pod of this kind; ``tests/program/test_reachability.py`` compares them."""
     application = pod.role in {Role.WORKER, Role.SERVICE}
     access = {
-        POSTGRES_ACCESS: application,
+        POSTGRES_ACCESS: application or pod.role is Role.POSTGRES_PROMOTE,
         REDIS_ACCESS: application,
         SERVICE_ACCESS: pod.role is Role.SERVICE,
         FABRIC_ACCESS: pod.fabric,

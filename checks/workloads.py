@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 
+from components.network_policies import POSTGRES_PROMOTE_APP
 from settings.model import Placement, Postgres, Redis, Resources, Service, Settings, Worker
 from settings.types import amount
 
@@ -92,7 +93,7 @@ class Workload:
     """The pods of one owner.
 
     Attributes:
-        name: Name of the owner and its ``app`` label.
+        name: Name of the owner and its ``app`` label; a Job that runs again for another value has it in its name.
         path: Section of the stack file that describes it; ``replicas_key`` is its number of pods there.
         one_per_node: Two of its pods never share a node.
         max_surge, max_unavailable: Of a roll-out. A StatefulSet replaces one pod at a time and surges none.
@@ -150,6 +151,7 @@ def workloads(settings: Settings) -> tuple[Workload, ...]:
     databases, others = settings.placement.databases, settings.placement.workloads
     return (
         _postgres(settings.postgres, databases),
+        *_promotion(settings.postgres, databases),
         *_redis(settings.redis, databases),
         *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
         *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
@@ -174,6 +176,20 @@ def _postgres(postgres: Postgres, placement: Placement) -> Workload:
             server,
         ),
     )
+
+
+def _promotion(postgres: Postgres, placement: Placement) -> Iterator[Workload]:
+    if postgres.replicas > 1:
+        yield Workload(
+            name=f"{POSTGRES_PROMOTE_APP}-{postgres.primary_ordinal}",
+            kind=Kind.JOB,
+            path="postgres",
+            placement=placement,
+            deadline=600,
+            containers=(
+                _part("promote", "postgres", "promotion", postgres.promotion_requests, postgres.promotion_limits),
+            ),
+        )
 
 
 def _redis(redis: Redis, placement: Placement) -> Iterator[Workload]:

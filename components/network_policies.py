@@ -17,6 +17,7 @@ SERVICE_ACCESS = "service-access"
 FABRIC_ACCESS = "fabric-access"
 
 POSTGRES_APP = "postgres"
+POSTGRES_PROMOTE_APP = "postgres-promote"
 REDIS_APP = "redis"
 REDIS_PROXY_APP = "redis-proxy"
 

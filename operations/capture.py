@@ -17,6 +17,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import configure
 from pulumi.runtime.stack import run_in_stack
 
+from checks.objects.model import POD_TEMPLATES
 from settings.stackfile import PROJECT
 
 # Values that are more than JSON carry this key (https://github.com/pulumi/pulumi/blob/v3.259.0/sdk/python/lib/pulumi/runtime/rpc.py).
@@ -87,10 +88,13 @@ class Capture:
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """Every pod template, by the kind and name of its owner."""
-        return {
-            f"{owner.type.rsplit(':', 1)[-1]}/{owner.kubernetes_name}": owner.inputs["spec"]["template"]
-            for owner in self.of("Deployment", "StatefulSet")
-        }
+        found = {}
+        for owner in self.of(*POD_TEMPLATES):
+            template: Any = owner.inputs
+            for step in POD_TEMPLATES[owner.type.rsplit(":", 1)[-1]]:
+                template = template[step]
+            found[f"{owner.type.rsplit(':', 1)[-1]}/{owner.kubernetes_name}"] = template
+        return found
 
     def after(self, urn: str) -> frozenset[str]:
         """Everything that the engine finishes before this resource: what it depends on, in all steps, and parents."""

@@ -202,7 +202,13 @@ class Postgres(Section):
 
     replicas: Replicas = Field(description="Instances: one primary, the rest streaming standbys.")
     primary_ordinal: Annotated[int, Field(ge=0)] = Field(
-        description="Ordinal of the instance that is the primary. Changed only by the switchover procedure."
+        description="Ordinal of the instance that is the primary. Changing it is a switchover, or a failover when the "
+        "old primary does not answer; postgres-primary follows (docs/runbooks/postgres-failover.md)."
+    )
+    accept_loss: tuple[str, ...] = Field(
+        default=(),
+        description="Instances, as postgres-0, whose commits a failover may give up because they do not answer. Only "
+        "where it was refused without; removed when it is done.",
     )
     allow_bootstrap: bool = Field(
         description="Whether an empty volume may become a new, empty database. True for the first `up` only."
@@ -210,6 +216,8 @@ class Postgres(Section):
     storage: Memory
     requests: Resources
     limits: Resources
+    promotion_requests: Resources = Field(description="Requests of the Job's pod that makes an instance the primary.")
+    promotion_limits: Resources = Field(description="Limits of the Job's pod that makes an instance the primary.")
     database: SqlName = Field(description="Name of the application's database (PG-16).")
     admin_user: SqlName = Field(description="Bootstrap superuser, for administration and migrations only (X-40).")
     max_connections: Annotated[int, Field(ge=20, le=5000)] = Field(
@@ -461,6 +469,7 @@ class PostgresSecrets(Section):
     replication: SecretStr
     backup: SecretStr
     exporter: SecretStr
+    failover: SecretStr
 
 
 class RedisSecrets(Section):

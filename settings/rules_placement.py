@@ -149,6 +149,21 @@ def primary_exists(postgres: Postgres) -> Iterator[Problem]:
         )
 
 
+def losses_name_instances(postgres: Postgres) -> Iterator[Problem]:
+    """What a failover may give up is named exactly, and is not what it promotes."""
+    others = [f"postgres-{each}" for each in range(postgres.replicas) if each != postgres.primary_ordinal]
+    for index, name in enumerate(postgres.accept_loss):
+        if name not in others:
+            yield Problem(
+                f"postgres.acceptLoss[{index}]",
+                f"not an instance that postgres-{postgres.primary_ordinal} can take the place of",
+                f"of {', '.join(others)} those that do not answer, as the refusal named them"
+                if others
+                else "remove it",
+                shown(name),
+            )
+
+
 def majorities_exist(postgres: Postgres, redis: Redis) -> Iterator[Problem]:
     """Two instances cannot outvote a dead one: neither a switchover nor Sentinel would find a majority."""
     for kind, replicas in (("postgres", postgres.replicas), ("redis", redis.replicas)):
@@ -189,6 +204,7 @@ RULES = (
     selections_name_nodes,
     databases_have_a_node_each,
     primary_exists,
+    losses_name_instances,
     majorities_exist,
     zones_are_told,
 )

@@ -58,7 +58,7 @@ def overlay(stack: str) -> dict[str, object]:
         "secrets": {
             "postgres": {
                 role: f"canary-postgres-{role}-password"
-                for role in ("admin", "owner", "application", "replication", "backup", "exporter")
+                for role in ("admin", "owner", "application", "replication", "backup", "exporter", "failover")
             },
             "redis": {
                 user: f"canary-redis-{user}-password"

@@ -6,8 +6,10 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, content_hash, owned
+from components.network_policies import POSTGRES_PROMOTE_APP
 from components.postgres import config
-from components.postgres.pod import APP, PodArgs, pod_spec
+from components.postgres.pod import APP, UID, PodArgs, pod_spec
+from components.postgres.promotion import DEADLINE_SECONDS, PromotionArgs, job_name, job_spec
 from components.storage import volume_claim
 from components.tls import ServerTls, server_secret
 from components.workload_config import SecretKey
@@ -22,6 +24,7 @@ REPLICA = "postgres-replica"
 # The part of the configuration that takes effect at a start only; nothing else rolls the instances.
 RESTART = "gxcoin.money/restart-settings"
 _SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
+_PORT = {"name": "postgres", "protocol": "TCP", "port": config.PORT, "target_port": config.PORT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,10 @@ class PostgresClusterArgs:
 
 
 class PostgresCluster(Component):
-    """StatefulSet `postgres` with its Services, configuration, passwords and, with standbys, a disruption budget.
+    """StatefulSet `postgres` with its Services, configuration, passwords; with standbys a disruption budget, a Job.
+
+    The Job makes the instance of `postgres.primaryOrdinal` the primary, or finds that it is. After a change of that
+    line it runs once the instances can read it, and the Service `postgres-primary` follows when it has succeeded.
 
     Invariants: at most one instance accepts writes that anyone confirms; an empty volume never becomes a database while
     a peer has data; what the primary is, is no part of the pod template; nobody connects over the network without TLS.
@@ -86,7 +92,7 @@ class PostgresCluster(Component):
             automount_service_account_token=False,
             opts=self.child(),
         )
-        headless, primary = self._services(args)
+        headless = self._headless(args)
         if settings.replicas >= 2:
             k8s.policy.v1.PodDisruptionBudget(
                 self.child_name("pdb"),
@@ -131,6 +137,8 @@ class PostgresCluster(Component):
                 custom_timeouts=pulumi.CustomTimeouts(create="15m", update=f"{10 * settings.replicas}m"),
             ),
         )
+        promoted = self._promotion(args, config_map, stateful_set) if settings.replicas >= 2 else stateful_set
+        primary = self._services(args, promoted)
         self.ready = [primary, stateful_set]
         self.register_outputs({"host": self.host, "port": self.port, "secret_name": self.secret_name})
 
@@ -166,10 +174,40 @@ class PostgresCluster(Component):
         )
         return secret
 
-    def _services(self, args: PostgresClusterArgs) -> tuple[k8s.core.v1.Service, k8s.core.v1.Service]:
-        """The headless Service and the primary's; whether they have endpoints is the StatefulSet's to say."""
-        port = {"name": "postgres", "protocol": "TCP", "port": config.PORT, "target_port": config.PORT}
-        headless = k8s.core.v1.Service(
+    def _promotion(
+        self, args: PostgresClusterArgs, config_map: k8s.core.v1.ConfigMap, stateful_set: k8s.apps.v1.StatefulSet
+    ) -> k8s.batch.v1.Job:
+        account = k8s.core.v1.ServiceAccount(
+            self.child_name("promote-account"),
+            metadata=owned(POSTGRES_PROMOTE_APP, args.namespace),
+            automount_service_account_token=False,
+            opts=self.child(),
+        )
+        promotion = PromotionArgs(
+            settings=args.settings,
+            placement=args.placement,
+            image=args.image,
+            uid=UID,
+            priority_class=args.priority_class,
+            account=account.metadata.name.apply(str),
+            config_map=config_map.metadata.name.apply(str),
+            secret=self.secret_name,
+        )
+        return k8s.batch.v1.Job(
+            self.child_name("promote"),
+            metadata=owned(job_name(args.settings.primary_ordinal), args.namespace),
+            spec=job_spec(promotion),
+            opts=self.child(
+                delete_before_replace=True,
+                # An old primary that starts again has to read the new line, or it might go on as the primary.
+                depends_on=[config_map, stateful_set],
+                custom_timeouts=pulumi.CustomTimeouts(create=f"{DEADLINE_SECONDS + 60}s"),
+            ),
+        )
+
+    def _headless(self, args: PostgresClusterArgs) -> k8s.core.v1.Service:
+        """The instances' own names; whether they have endpoints is the StatefulSet's to say."""
+        return k8s.core.v1.Service(
             self.child_name("headless"),
             metadata=owned(HEADLESS, args.namespace, labels={"app": APP}, annotations=_SKIP_AWAIT),
             spec={
@@ -177,16 +215,19 @@ class PostgresCluster(Component):
                 # Instances must find each other before any of them is ready.
                 "publish_not_ready_addresses": True,
                 "selector": {"app": APP},
-                "ports": [port],
+                "ports": [_PORT],
             },
             opts=self.child(),
         )
+
+    def _services(self, args: PostgresClusterArgs, promoted: pulumi.Resource) -> k8s.core.v1.Service:
+        """The primary's Service, which selects one pod and none that is not promoted yet, and the one for reads."""
         primary_pod = {"app": APP, "statefulset.kubernetes.io/pod-name": f"postgres-{args.settings.primary_ordinal}"}
         primary = k8s.core.v1.Service(
             self.child_name("primary"),
             metadata=owned(PRIMARY, args.namespace, labels={"app": APP}, annotations=_SKIP_AWAIT),
-            spec={"type": "ClusterIP", "selector": primary_pod, "ports": [port]},
-            opts=self.child(),
+            spec={"type": "ClusterIP", "selector": primary_pod, "ports": [_PORT]},
+            opts=self.child(depends_on=[promoted]),
         )
         k8s.core.v1.Service(
             self.child_name("replica"),
@@ -195,9 +236,9 @@ class PostgresCluster(Component):
             spec={
                 "type": "ClusterIP",
                 "selector": {"app": APP},
-                "ports": [port],
+                "ports": [_PORT],
                 "traffic_distribution": "PreferClose",
             },
             opts=self.child(),
         )
-        return headless, primary
+        return primary

@@ -16,7 +16,7 @@ _MEBIBYTE = 2**20
 PORT = 5432
 PGPASS = "/var/run/postgresql/pgpass"
 TLS = "/etc/postgresql-tls"
-SCRIPTS = ("lib.sh", "decide-role.sh", "serve.sh", "bootstrap.sql", "reconcile.sql")
+SCRIPTS = ("lib.sh", "decide-role.sh", "serve.sh", "promote.sh", "bootstrap.sql", "failover.sql", "reconcile.sql")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,7 @@ class Roles:
     replication: str = "gx_replication"
     backup: str = "gx_backup"
     exporter: str = "gx_exporter"
+    failover: str = "gx_failover"
 
 
 ROLES = Roles()
@@ -170,4 +171,5 @@ def passwords(secrets: PostgresSecrets) -> dict[str, str]:
         "replication": secrets.replication.get_secret_value(),
         "backup": secrets.backup.get_secret_value(),
         "exporter": secrets.exporter.get_secret_value(),
+        "failover": secrets.failover.get_secret_value(),
     }

@@ -90,6 +90,15 @@ class Pod:
         processes.kill(child, signal.SIGTERM)
         return process.wait(timeout)
 
+    def wait(self, container: str, timeout: float) -> int:
+        """Wait for a container to end by itself. Returns its status."""
+        return self._containers[container].wait(timeout)
+
+    def cut(self, number: int) -> None:
+        """Cut this pod off from the address with a number."""
+        own = ["nsenter", "-t", str(self._init), "--net", "ip"]
+        _check([*own, "route", "add", "blackhole", f"{_NETWORK}.{number}/32"])
+
     def runs(self, container: str) -> bool:
         """Whether a container has not ended yet."""
         return self._containers[container].poll() is None
@@ -135,6 +144,8 @@ class Pod:
         port = f"pod{self.spec.number}"
         inside = ["nsenter", "-t", str(lab), "--net", "ip"]
         peer = ["peer", "name", "eth0", "netns", str(self._init)]
+        # The kernel takes a killed pod's network away in its own time.
+        processes.succeeds([*inside, "link", "delete", port])
         _check([*inside, "link", "add", port, "type", "veth", *peer])
         _check([*inside, "link", "set", port, "master", "br0", "up"])
         own = ["nsenter", "-t", str(self._init), "--net", "ip"]

@@ -19,7 +19,7 @@ from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_file
 UID = 70
 PASSWORDS = {
     role: f"it's a \\ {role}:password"
-    for role in ("admin", "owner", "application", "replication", "backup", "exporter")
+    for role in ("admin", "owner", "application", "replication", "backup", "exporter", "failover")
 }
 DATABASE = "gx_protocol"
 VERIFIED = f"sslmode=verify-full sslrootcert={config.TLS}/ca.crt"
@@ -99,9 +99,10 @@ class Cluster:
         password: str | None = None,
         asker: int | None = None,
         tls: str = VERIFIED,
+        database: str = DATABASE,
     ) -> subprocess.CompletedProcess[str]:
         """What an instance answers a client in another pod, or in the one given."""
-        where = f"host={config.member(ordinal)} user=gx_{role} dbname={DATABASE} {tls}"
+        where = f"host={config.member(ordinal)} user=gx_{role} dbname={database} {tls}"
         other = (ordinal + 1) % len(self.members) if asker is None else asker
         return self._psql(other, [where], sql, PGPASSWORD=PASSWORDS[role] if password is None else password)
 

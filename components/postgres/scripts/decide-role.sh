@@ -18,10 +18,10 @@ refuse() {
 	exit 1
 }
 
-# Ask every peer. Sets alive (peers that run, even if they reject connections), primary (its host), system (its identifier)
-# and timeline (the highest).
+# Ask every peer. Sets alive (peers that run, even if they reject connections), primary and primary_timeline (the newest one's
+# host and timeline), system (its identifier) and timeline (the highest).
 ask_peers() {
-	alive=0 primary='' system='' timeline=0
+	alive=0 primary='' primary_timeline=0 system='' timeline=0
 	peer=0
 	while [ "$peer" -lt "$MEMBERS" ]; do
 		[ "$peer" = "$ordinal" ] || ask_peer "$(member "$peer")"
@@ -46,8 +46,10 @@ ask_peer() {
 	system=$its_system
 	[ "$its_timeline" -le "$timeline" ] || timeline=$its_timeline
 	if [ "$recovering" = off ]; then
-		[ -z "$primary" ] || refuse "both $primary and $1 accept writes. Stop the one that must not"
-		primary=$1
+		[ "$its_timeline" -ne "$primary_timeline" ] ||
+			refuse "both $primary and $1 accept writes on timeline $its_timeline. Stop the one that must not"
+		# A replaced primary that has not noticed yet is on an older timeline.
+		[ "$its_timeline" -lt "$primary_timeline" ] || primary=$1 primary_timeline=$its_timeline
 	fi
 }
 
@@ -72,6 +74,7 @@ become_standby() {
 	# Slots of an earlier life would hold back WAL that nobody will ask for.
 	rm -rf "$PGDATA"/pg_replslot/*
 	touch "$PGDATA/standby.signal"
+	rm -f "$PGDATA.stepped-down"
 }
 
 # The data directory appears under its name whole or not at all.
@@ -81,6 +84,7 @@ clone() {
 	pg_basebackup --dbname="host=$primary user=$replication_role $verified" --no-password --pgdata="$PGDATA.tmp" \
 		--wal-method=stream --checkpoint=fast --slot="postgres_$ordinal" >&2 || return 0
 	touch "$PGDATA.tmp/standby.signal"
+	rm -f "$bound"
 	mv "$PGDATA.tmp" "$PGDATA"
 	decided=yes
 }
@@ -105,6 +109,13 @@ bootstrap() {
 
 # Bring a former primary back to where the present one left off.
 rewind() {
+	if [ "$primary_timeline" -eq "$my_timeline" ]; then
+		[ "$ordinal" != "$PRIMARY_ORDINAL" ] ||
+			refuse "$primary accepts writes on timeline $my_timeline, which this instance began too. Stop the one that must not"
+		# pg_rewind takes two promotions that gave one timeline its number for the same history.
+		set_aside "$primary is the primary on timeline $primary_timeline, which this instance had begun too"
+		return
+	fi
 	say "$primary is the primary now: rewinding this former primary to follow it"
 	rm -f "$PGDATA/postmaster.pid"
 	source="host=$primary user=$replication_role dbname=postgres connect_timeout=5 $verified"
@@ -114,6 +125,7 @@ rewind() {
 	touch "$PGDATA.rewinding"
 	if pg_rewind --target-pgdata="$PGDATA" --source-server="$source" --config-file="$config/postgresql.conf" >&2; then
 		become_standby
+		rm -f "$bound"
 		rm "$PGDATA.rewinding"
 		decided=yes
 	else
@@ -140,16 +152,26 @@ decide_with_data() {
 		refuse "this volume has system identifier $mine, the peers have $system. It is another database's volume"
 	if [ -f "$PGDATA/standby.signal" ]; then
 		say "standby: its data says so${primary:+, and $primary is the primary}"
+		# A primary on a newer timeline than this one's is what the binding waited for, or came after it.
+		[ "$primary_timeline" -le "$(own_timeline)" ] || rm -f "$bound"
 		become_standby
 		decided=yes
 		return
 	fi
+	my_timeline=$(own_timeline)
+	# One on an older timeline has been replaced, by this instance or before it.
+	[ "$primary_timeline" -ge "$my_timeline" ] || primary=''
 	if [ -n "$primary" ]; then
 		reason="$primary is the primary, and following it did not work yet"
 		rewind
 		return
 	fi
-	my_timeline=$(own_timeline)
+	if [ -e "$PGDATA.stepped-down" ]; then
+		say "standby: it has stepped down for another primary"
+		become_standby
+		decided=yes
+		return
+	fi
 	if [ "$timeline" -gt "$my_timeline" ]; then
 		reason="a peer is on timeline $timeline, this former primary on $my_timeline; waiting for the primary that was promoted"
 	elif [ "$ordinal" != "$PRIMARY_ORDINAL" ]; then
@@ -180,6 +202,16 @@ decide_without_data() {
 		reason="this volume is empty and no peer runs; making sure of it"
 	fi
 }
+
+# Asked by the container of a running server: whether a primary has been promoted that this instance does not know. One on a
+# standby's own timeline may be the one that it must not confirm anything to.
+if [ "${1:-}" = superseded ]; then
+	read_cluster
+	ask_peers
+	[ ! -f "$PGDATA/standby.signal" ] || primary_timeline=$((primary_timeline - 1))
+	[ "$primary_timeline" -gt 0 ] && [ "$primary_timeline" -ge "$(own_timeline)" ]
+	exit
+fi
 
 # The first process of a container ignores what it does not handle.
 trap 'exit 143' TERM INT

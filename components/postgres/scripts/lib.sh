@@ -10,6 +10,8 @@ verified="sslmode=verify-full sslrootcert=$tls/ca.crt"
 proven="sslmode=require channel_binding=require"
 replication_role=gx_replication
 ordinal=${POD_NAME##*-}
+# Made by failover.follow: the one primary that this standby may receive from.
+bound="${PGDATA:+${PGDATA%/*}/follow.conf}"
 
 say() {
 	echo "$(date -u +%FT%TZ) ${0##*/} $POD_NAME: $*" >&2
@@ -44,8 +46,8 @@ write_pgpass() {
 	)
 }
 
-# 0 the server accepts connections, 1 it rejects them, 2 it does not answer. Asks as a role that may connect: the server logs
+# 0 the server accepts connections, 1 it rejects them, 2 it does not answer in some seconds. Asks as a role that may connect: the server logs
 # every other one.
 server_state() {
-	pg_isready --quiet --host="$1" --username="$replication_role" --dbname=postgres --timeout=3
+	pg_isready --quiet --host="$1" --username="${3:-$replication_role}" --dbname=postgres --timeout="${2:-3}"
 }

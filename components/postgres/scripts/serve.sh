@@ -7,6 +7,9 @@ set -eu
 # shellcheck source=components/postgres/scripts/lib.sh
 . "${0%/*}/lib.sh"
 
+# Made by failover.step_down, in the primary.
+ordered=/var/run/postgresql/step-down
+rm -f "$ordered"
 sh "${0%/*}/decide-role.sh" &
 decision=$!
 trap 'kill -TERM "$decision" 2>/dev/null; exit 143' TERM INT
@@ -24,7 +27,8 @@ postgres -D "$PGDATA" -c config_file="$config/postgresql.conf" -c cluster_name="
 	-c primary_slot_name="postgres_$ordinal" -c max_connections="$wanted" &
 server=$!
 # SIGINT is the fast shutdown: clients are cut off, everything is written.
-trap 'kill -INT "$server" 2>/dev/null || :' INT TERM
+stopping=''
+trap 'stopping=yes; kill -INT "$server" 2>/dev/null || :' INT TERM
 
 digest() {
 	cat "$@" | sha256sum
@@ -48,6 +52,23 @@ follow_settings() {
 		fi
 		role=primary
 		[ ! -f "$PGDATA/standby.signal" ] || role=standby
+		if [ -e "$ordered" ]; then
+			say "stopping to come back as a standby, as the failover role asks"
+			kill -INT "$server"
+			return
+		fi
+		# It was away, or cut off, when another instance was promoted.
+		if [ "$role" = primary ] && [ "$PRIMARY_ORDINAL" != "$ordinal" ] && sh "${0%/*}/decide-role.sh" superseded; then
+			say "another primary has taken this one's place: stopping to follow it"
+			kill -INT "$server"
+			return
+		fi
+		if [ "$role" = standby ] && [ -e "$bound" ] && ! grep -q "host=$(member "$PRIMARY_ORDINAL") " "$bound" &&
+			sh "${0%/*}/decide-role.sh" superseded; then
+			say "standby: the primary that it is bound to has been replaced; it follows whichever accepts writes"
+			rm "$bound"
+			kill -HUP "$server"
+		fi
 		wish="$role $MEMBERS $(digest "$secrets"/*)"
 		if [ "$wish" != "$reconciled" ] && server_state 127.0.0.1; then
 			write_pgpass
@@ -69,4 +90,9 @@ while :; do
 done
 kill "$watcher" 2>/dev/null || :
 say "the server has stopped with status $code"
+if [ -e "$ordered" ] && [ -z "$stopping" ]; then
+	# After a clean shutdown the standbys have all of this instance's WAL, and it can follow any of them.
+	pg_controldata "$PGDATA" | grep -q '^Database cluster state: *shut down$' && touch "$PGDATA.stepped-down"
+	exec sh "$0"
+fi
 exit "$code"
