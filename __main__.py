@@ -12,6 +12,8 @@ from pulumi import ResourceOptions
 
 from checks.findings import ProofError
 from checks.prove import prove
+from components.backups import DatabaseBackups, DatabaseBackupsArgs
+from components.migration import DatabaseMigration, DatabaseMigrationArgs
 from components.namespace import BackendNamespace, BackendNamespaceArgs
 from components.network import NetworkPolicies, NetworkPoliciesArgs
 from components.network_policies import policies, policies_elsewhere
@@ -101,6 +103,42 @@ config = ApplicationConfig(
     in_cluster(),
 )
 
+if settings.backups is not None:
+    DatabaseBackups(
+        "backups",
+        DatabaseBackupsArgs(
+            namespace=backend.namespace,
+            environment=env.namespace,
+            priority_class=backend.priority_class,
+            settings=settings.backups,
+            postgres=settings.postgres,
+            postgres_image=images.postgres,
+            redis_image=images.redis,
+            copy_image=images.rclone,
+            off_site=secrets.off_site,
+            storage_class=settings.cluster.storage_class,
+            protect=env.protect_data,
+        ),
+        in_cluster(postgres, redis, config),
+    )
+
+databases = [*postgres.ready, *redis.ready]
+if settings.migration is not None and images.migration is not None:
+    migration = DatabaseMigration(
+        "migration",
+        DatabaseMigrationArgs(
+            namespace=backend.namespace,
+            priority_class=backend.priority_class,
+            settings=settings.migration,
+            image=images.migration,
+            placement=settings.placement.workloads,
+            database=postgres.migration_url,
+            authority=config.authority.name,
+        ),
+        in_cluster(*databases),
+    )
+    databases += migration.ready
+
 
 def workload(
     app: str,
@@ -134,7 +172,6 @@ def workload(
     )
 
 
-databases = [*postgres.ready, *redis.ready]
 workers = [workload(name, worker, databases) for name, worker in settings.workers.items()]
 services = [
     workload(name, service, [*databases, *workers], port=service.port, node_port=service.node_port)

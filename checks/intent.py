@@ -22,6 +22,7 @@ from components.network_policies import (
     SENTINEL_PORT,
     fabric_ports,
     node_addresses,
+    object_store_port,
 )
 from settings.model import Settings
 
@@ -35,6 +36,9 @@ class Role(StrEnum):
     REDIS_PROXY = "the Redis proxy"
     WORKER = "a worker"
     SERVICE = "a service"
+    POSTGRES_CLIENT = "a job with the database"
+    REDIS_CLIENT = "a job with Redis"
+    LOCAL_JOB = "a job with its volume alone"
     OTHER_POD = "any other pod of the namespace"
 
     DNS = "cluster DNS"
@@ -57,14 +61,16 @@ class Pod:
     """Has a NodePort."""
     fabric: bool = False
     """May reach Fabric."""
+    off_site: bool = False
+    """Copies backups to the object store."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
     """One line of the table: some ends reach some others on some ports.
 
-    ``only`` narrows the pods: those that are ``exposed``, or those with ``fabric``. ``networks`` are the addresses that
-    count as a node or as outside.
+    ``only`` narrows the pods: ``exposed`` ones, or those with ``fabric`` or ``off_site``. ``networks`` are the
+    addresses that count as a node or as outside.
     """
 
     name: str
@@ -73,11 +79,22 @@ class Path:
     ports: tuple[int, ...]
     why: str
     protocols: tuple[str, ...] = ("TCP",)
-    only: Literal["exposed", "fabric"] | None = None
+    only: Literal["exposed", "fabric", "off_site"] | None = None
     networks: tuple[str, ...] = ()
 
 
-OWN = (Role.POSTGRES, Role.POSTGRES_PROMOTE, Role.REDIS, Role.REDIS_PROXY, Role.WORKER, Role.SERVICE, Role.OTHER_POD)
+OWN = (
+    Role.POSTGRES,
+    Role.POSTGRES_PROMOTE,
+    Role.REDIS,
+    Role.REDIS_PROXY,
+    Role.WORKER,
+    Role.SERVICE,
+    Role.POSTGRES_CLIENT,
+    Role.REDIS_CLIENT,
+    Role.LOCAL_JOB,
+    Role.OTHER_POD,
+)
 """Pods of the backend namespace."""
 
 
@@ -89,6 +106,13 @@ def pods(settings: Settings) -> Iterator[Pod]:
     yield Pod(app=REDIS_APP, role=Role.REDIS, path="redis")
     if settings.redis.replicas > 1:
         yield Pod(app=REDIS_PROXY_APP, role=Role.REDIS_PROXY, path="redis")
+    if settings.backups is not None:
+        for kind, role in (("postgres", Role.POSTGRES_CLIENT), ("redis", Role.REDIS_CLIENT)):
+            copied = settings.backups.off_site is not None
+            yield Pod(app=f"{kind}-backup", role=role, path=f"backups.{kind}", off_site=copied)
+            yield Pod(app=f"{kind}-restore-test", role=Role.LOCAL_JOB, path=f"backups.{kind}")
+    if settings.migration is not None:
+        yield Pod(app="migration", role=Role.POSTGRES_CLIENT, path="migration")
     for name, worker in settings.workers.items():
         yield Pod(app=name, role=Role.WORKER, path=f"workers.{name}", fabric=worker.fabric_access)
     for name, service in settings.services.items():
@@ -119,10 +143,10 @@ def intent(settings: Settings) -> tuple[Path, ...]:
         ),
         Path(
             name="postgres-clients",
-            sources=clients,
+            sources=(*clients, Role.POSTGRES_CLIENT),
             targets=(Role.POSTGRES,),
             ports=(POSTGRES_PORT,),
-            why="Workers and services use the database.",
+            why="Workers and services use the database; the migration changes its schema, the backup reads it.",
         ),
         Path(
             name="postgres-replication",
@@ -140,10 +164,10 @@ def intent(settings: Settings) -> tuple[Path, ...]:
         ),
         Path(
             name="redis-clients",
-            sources=clients,
+            sources=(*clients, Role.REDIS_CLIENT),
             targets=(Role.REDIS, Role.REDIS_PROXY) if replicated else (Role.REDIS,),
             ports=(REDIS_PORT,),
-            why="Workers and services use Redis: its master, behind the proxy, and its replicas.",
+            why="Workers, services and the backup use Redis: its master, behind the proxy, and its replicas.",
         ),
         Path(
             name="services",
@@ -188,6 +212,18 @@ def intent(settings: Settings) -> tuple[Path, ...]:
                 targets=(Role.FABRIC,),
                 ports=fabric_ports(settings.fabric),
                 why="Workers, and the services that enrol users, reach Fabric (NP-03 to NP-05, X-12).",
+            )
+        ]
+    if settings.backups is not None and settings.backups.off_site is not None:
+        table += [
+            Path(
+                name="off-site",
+                sources=(Role.POSTGRES_CLIENT, Role.REDIS_CLIENT),
+                only="off_site",
+                targets=(Role.OUTSIDE,),
+                ports=(object_store_port(settings.backups.off_site),),
+                networks=settings.backups.off_site.networks,
+                why="Backups copy themselves to the object store (NP-18).",
             )
         ]
     return tuple(path for path in table if path.ports)

@@ -16,6 +16,7 @@ from checks.intent import Path, Pod, Role, intent, pods
 from checks.policy_engine import Direction, End, PodPort, isolating, opening, within
 from components.network_policies import (
     FABRIC_ACCESS,
+    OBJECT_STORE_ACCESS,
     POSTGRES_ACCESS,
     REDIS_ACCESS,
     SERVICE_ACCESS,
@@ -185,10 +186,11 @@ def labels(pod: Pod) -> dict[str, str]:
     """Labels that the components give a pod of this kind; ``tests/program/test_reachability.py`` compares them."""
     application = pod.role in {Role.WORKER, Role.SERVICE}
     access = {
-        POSTGRES_ACCESS: application or pod.role is Role.POSTGRES_PROMOTE,
-        REDIS_ACCESS: application,
+        POSTGRES_ACCESS: application or pod.role in {Role.POSTGRES_PROMOTE, Role.POSTGRES_CLIENT},
+        REDIS_ACCESS: application or pod.role is Role.REDIS_CLIENT,
         SERVICE_ACCESS: pod.role is Role.SERVICE,
         FABRIC_ACCESS: pod.fabric,
+        OBJECT_STORE_ACCESS: pod.off_site,
     }
     return {"app": pod.app} | {label: "true" for label, given in access.items() if given}
 

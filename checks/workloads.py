@@ -5,13 +5,24 @@ really declare. A new container, job or volume is one line here.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 
 from components.network_policies import POSTGRES_PROMOTE_APP
-from settings.model import Placement, Postgres, Redis, Resources, Service, Settings, Worker
+from settings.model import (
+    BackupJob,
+    Backups,
+    Migration,
+    Placement,
+    Postgres,
+    Redis,
+    Resources,
+    Service,
+    Settings,
+    Worker,
+)
 from settings.types import amount
 
 
@@ -153,6 +164,8 @@ def workloads(settings: Settings) -> tuple[Workload, ...]:
         _postgres(settings.postgres, databases),
         *_promotion(settings.postgres, databases),
         *_redis(settings.redis, databases),
+        *(_backups(settings.backups) if settings.backups else ()),
+        *(_migration(settings.migration, settings.images.migration, others) if settings.migration else ()),
         *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
         *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
     )
@@ -219,6 +232,53 @@ def _redis(redis: Redis, placement: Placement) -> Iterator[Workload]:
             max_unavailable=_may_be_missing(redis.proxy_replicas),
             min_available=_all_but_one(redis.proxy_replicas),
             containers=(_part("haproxy", "redis", "proxy", redis.proxy_requests, redis.proxy_limits),),
+        )
+
+
+def _backups(backups: Backups) -> Iterator[Workload]:
+    for kind, size in (("postgres", backups.postgres), ("redis", backups.redis)):
+        path = f"backups.{kind}"
+        backup = _scheduled(f"{kind}-backup", path, size, backups.placement, backups.schedule)
+        if backups.off_site is not None:
+            (dump,) = backup.containers
+            backup = replace(backup, containers=(replace(dump, init=True), replace(dump, name="off-site-copy")))
+        yield replace(backup, claims=(Claim(path=f"{path}.storage", storage=size.storage),))
+        yield _scheduled(f"{kind}-restore-test", path, size, backups.placement, backups.restore_test_schedule)
+
+
+def _scheduled(name: str, path: str, size: BackupJob, placement: Placement, schedule: str) -> Workload:
+    return Workload(
+        name=name,
+        kind=Kind.CRON_JOB,
+        path=path,
+        placement=placement,
+        schedule=schedule,
+        deadline=7200,
+        start_within=1800,
+        containers=(Container(name=name, path=path, requests=size.requests, limits=size.limits),),
+    )
+
+
+def _migration(migration: Migration, image: str | None, placement: Placement) -> Iterator[Workload]:
+    """Its steps are one pod, one after the other: all but the last are init containers."""
+    steps = ("migrate", "seed") if migration.seed else ("migrate",)
+    if image is not None:
+        yield Workload(
+            name=migration.job_name(image),
+            kind=Kind.JOB,
+            path="migration",
+            placement=placement,
+            deadline=900,
+            containers=tuple(
+                Container(
+                    name=step,
+                    path="migration",
+                    requests=migration.requests,
+                    limits=migration.limits,
+                    init=step != steps[-1],
+                )
+                for step in steps
+            ),
         )
 
 

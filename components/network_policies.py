@@ -7,14 +7,16 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from settings.model import Fabric, Node, Service, Settings
+from settings.model import Fabric, Node, OffSite, Service, Settings
 
 # A pod reaches a database, the services or Fabric because it carries one of these labels, and for no other reason.
 POSTGRES_ACCESS = "postgres-access"
 REDIS_ACCESS = "redis-access"
 SERVICE_ACCESS = "service-access"
 FABRIC_ACCESS = "fabric-access"
+OBJECT_STORE_ACCESS = "object-store-access"
 
 POSTGRES_APP = "postgres"
 POSTGRES_PROMOTE_APP = "postgres-promote"
@@ -274,9 +276,32 @@ def fabric_ingress(fabric: Fabric, namespace: str) -> Policy:
     )
 
 
+def object_store_port(off_site: OffSite) -> int:
+    """Port of the store's endpoint."""
+    url = urlsplit(off_site.endpoint)
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def object_store_egress(off_site: OffSite) -> Policy:
+    """Backups to the object store, and to no other address outside (NP-18)."""
+    return Policy(
+        name="allow-backup-object-store-egress",
+        why="Backups copy themselves to the object store.",
+        pods=_carrying(OBJECT_STORE_ACCESS),
+        egress=(
+            Rule(
+                peers=tuple(Peer(network=network) for network in off_site.networks),
+                ports=(object_store_port(off_site),),
+            ),
+        ),
+        types=("Egress",),
+    )
+
+
 def policies(settings: Settings) -> tuple[Policy, ...]:
     """Every policy of the backend namespace."""
     fabric = settings.fabric
+    off_site = settings.backups.off_site if settings.backups else None
     return (
         default_deny(),
         dns(),
@@ -286,6 +311,7 @@ def policies(settings: Settings) -> tuple[Policy, ...]:
         *node_ports(settings.services, settings.cluster.nodes),
         prometheus(settings.cluster.monitoring_namespace),
         *([fabric_egress(fabric)] if fabric else []),
+        *([object_store_egress(off_site)] if off_site else []),
     )
 
 

@@ -14,6 +14,8 @@ from settings.model import Settings
 _TYPE = "kubernetes.io/tls"
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
+CLIENT_CONFIG = "database-authority"
+"""ConfigMap with the authorities, for every client."""
 CLIENT_DIRECTORY = "/etc/database-authority"
 CLIENT_AUTHORITY = f"{CLIENT_DIRECTORY}/{AUTHORITY}"
 """File that every client verifies the databases with."""

@@ -7,7 +7,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, content_hash, owned
-from components.tls import AUTHORITY
+from components.tls import AUTHORITY, CLIENT_CONFIG
 from settings.model import Endpoint, Fabric, LogLevel
 
 
@@ -68,7 +68,7 @@ class ApplicationConfig(Component):
             self._fabric = ConfigSource(name=self.fabric, digest=content_hash(endpoints))
         authority = {AUTHORITY: args.authority}
         self.authority = ConfigSource(
-            name=self._config_map("database-authority", authority, args.namespace), digest=content_hash(authority)
+            name=self._config_map(CLIENT_CONFIG, authority, args.namespace), digest=content_hash(authority)
         )
         self.register_outputs(
             {"application": self.application, "fabric": self.fabric, "authority": self.authority.name}

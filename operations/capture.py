@@ -86,10 +86,10 @@ class Capture:
             raise AssertionError(f"{len(found)} objects {kind}/{kubernetes_name}")
         return found[0]
 
-    def pods(self) -> dict[str, dict[str, Any]]:
-        """Every pod template, by the kind and name of its owner."""
+    def pods(self, *kinds: str) -> dict[str, dict[str, Any]]:
+        """Every pod template, by the kind and name of its owner; of all kinds of owners, unless some are given."""
         found = {}
-        for owner in self.of(*POD_TEMPLATES):
+        for owner in self.of(*(kinds or POD_TEMPLATES)):
             template: Any = owner.inputs
             for step in POD_TEMPLATES[owner.type.rsplit(":", 1)[-1]]:
                 template = template[step]

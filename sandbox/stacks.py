@@ -104,6 +104,8 @@ def _plain(base: Mapping[str, object], values: "Values", pairs: Mapping[str, cer
         "images": _images(base, values.images),
         "tls": {name: pair.certificate for name, pair in pairs.items()},
     }
+    if "migration" in base:
+        plain["migration"] = {"command": ["/standin", "migrate"], "seed": ["/standin", "seed"]}
     if "edge" in base:
         plain["edge"] = {
             "ssh": {"user": "root", "hostKeys": {name: values.host_keys[name] for name in _provisioned(base)}},
@@ -121,9 +123,10 @@ def _plain(base: Mapping[str, object], values: "Values", pairs: Mapping[str, cer
 def _images(base: Mapping[str, object], images: Mapping[str, str]) -> dict[str, object]:
     named = _mapping(base["images"])
     workloads = [*_mapping(base["workers"]), *_mapping(base["services"])]
-    return {kind: images[str(ref)] for kind, ref in named.items() if kind != "workloads"} | {
-        "workloads": {name: images[f"ghcr.io/gx-protocol/{name}:sandbox"] for name in workloads}
-    }
+    found: dict[str, object] = {kind: images[str(ref)] for kind, ref in named.items() if kind != "workloads"}
+    if "migration" in base:
+        found["migration"] = images["ghcr.io/gx-protocol/migration:sandbox"]
+    return found | {"workloads": {name: images[f"ghcr.io/gx-protocol/{name}:sandbox"] for name in workloads}}
 
 
 def _pairs(base: Mapping[str, object]) -> dict[str, certificates.Pair]:

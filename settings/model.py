@@ -4,6 +4,8 @@ The tree carries every value that differs between environments; the code carries
 bills has no default. Cross-field rules live in ``settings.rules``.
 """
 
+import hashlib
+import json
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -14,6 +16,7 @@ from settings.certificates import Certificate, Certificates
 from settings.types import (
     Cidr,
     CloudflareId,
+    CronSchedule,
     DnsLabel,
     Duration,
     Email,
@@ -261,6 +264,64 @@ class Tls(Section):
         return {"postgres": self.postgres, "redis": self.redis}
 
 
+class BackupJob(Section):
+    """The jobs around backups of one database: backup, restore test and restore, all of one size."""
+
+    storage: Memory = Field(description="Volume of the backups (BK-04, BK-08).")
+    requests: Resources
+    limits: Resources
+
+
+class OffSite(Section):
+    """An S3-compatible object store that backups are copied to, encrypted (S-05, X-56).
+
+    Nothing is ever deleted there: give the bucket a lifecycle rule, and the key no right to delete.
+    """
+
+    endpoint: Url = Field(description="Endpoint of the store, as https://s3.eu-central-1.amazonaws.com.")
+    region: Text
+    bucket: Text
+    networks: tuple[Cidr, ...] = Field(
+        min_length=1, description="Addresses of the endpoint; the copying jobs may reach these and no others (NP-18)."
+    )
+
+
+class Backups(Section):
+    """Scheduled backups and restore tests (BK rows). Absent where the data is not worth keeping."""
+
+    schedule: CronSchedule = Field(description="When to back up, in UTC (BK-02, BK-06).")
+    restore_test_schedule: CronSchedule = Field(
+        description="When to restore the newest backups into scratch servers, in UTC (BK-15)."
+    )
+    keep: Annotated[int, Field(ge=2, le=1000)] = Field(description="Backups that are kept of each kind (BK-03, BK-07).")
+    placement: Placement = Field(
+        description="Nodes of the backups' volumes: not those of the databases, where there is a choice (X-56)."
+    )
+    postgres: BackupJob
+    redis: BackupJob
+    off_site: OffSite | None = Field(
+        default=None, description="Where copies go; absent means that the backups share the fate of their node."
+    )
+
+
+class Migration(Section):
+    """What brings the schema to the state that the services' images expect, before they start (MIG rows)."""
+
+    command: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        description="Migrates the schema; must be safe to run again, and good for the services' version before it."
+    )
+    seed: tuple[Text, ...] = Field(
+        default=(), description="Then writes reference data; must be safe to run again. Empty for none."
+    )
+    requests: Resources
+    limits: Resources
+
+    def job_name(self, image: str) -> str:
+        """Name of the Job: a new image or command runs, one that has run does not run again (X-64)."""
+        content = json.dumps([image, self.model_dump()], sort_keys=True)
+        return f"migration-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
 # --- workloads -------------------------------------------------------------------------------------------------------
 
 
@@ -457,6 +518,12 @@ class Images(Section):
     haproxy: ImageRef | None = Field(
         default=None, description="Proxy behind redis-master; needed with more than one Redis."
     )
+    rclone: ImageRef | None = Field(
+        default=None, description="Copies backups out of the cluster; needed with backups.offSite."
+    )
+    migration: ImageRef | None = Field(
+        default=None, description="Carries the schema's migrations; needed with the key migration."
+    )
     workloads: dict[DnsLabel, ImageRef] = Field(description="Image of every worker and service, by its name.")
 
 
@@ -494,12 +561,21 @@ class TlsSecrets(Section):
         return {"postgres": self.postgres_key, "redis": self.redis_key}
 
 
+class OffSiteSecrets(Section):
+    """What copies of backups need. Whoever loses the password has lost the copies: keep it outside of the cluster."""
+
+    access_key_id: SecretStr
+    secret_access_key: SecretStr
+    password: SecretStr = Field(description="Encrypts the copies.")
+
+
 class Secrets(Section):
     """Everything secret. Encrypted in the stack file; `make configure` generates what can be generated."""
 
     postgres: PostgresSecrets
     redis: RedisSecrets
     tls: TlsSecrets
+    off_site: OffSiteSecrets | None = Field(default=None, description="Needed with backups.offSite.")
     cloudflare_api_token: SecretStr | None = Field(
         default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
     )
@@ -542,6 +618,8 @@ class Settings(Section):
     postgres: Postgres
     redis: Redis
     tls: Tls
+    backups: Backups | None = None
+    migration: Migration | None = None
     workers: dict[DnsLabel, Worker]
     services: dict[DnsLabel, Service]
     edge: Edge | None = None

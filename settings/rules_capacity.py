@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import pairwise
 
-from settings.model import ContainerLimits, Postgres, Redis, Service, Worker
+from settings.model import Backups, ContainerLimits, Postgres, Redis, Service, Worker
 from settings.problems import Problem, shown
 from settings.types import amount
 
@@ -12,6 +12,8 @@ from settings.types import amount
 RESERVED_CONNECTIONS = 20
 # A fork for a snapshot copies the pages that change while it runs (RD-13).
 FORK_FACTOR = Decimal("1.5")
+# A server needs this much more than its data to load a snapshot and write it out.
+LOAD_FACTOR = Decimal("1.25")
 FIELDS = ("cpu", "memory")
 
 
@@ -46,6 +48,18 @@ def redis_leaves_room_for_a_fork(redis: Redis) -> Iterator[Problem]:
         )
 
 
+def redis_backups_can_be_loaded(backups: Backups | None, redis: Redis) -> Iterator[Problem]:
+    """The restore and its test load the whole data set in a pod of their own."""
+    needed = amount(redis.max_memory) * LOAD_FACTOR
+    if backups is not None and amount(backups.redis.limits.memory) < needed:
+        yield Problem(
+            "backups.redis.limits.memory",
+            f"a restore loads up to redis.maxMemory, {redis.max_memory}, and would be killed",
+            f"at least {mebibytes(needed)}",
+            shown(backups.redis.limits.memory),
+        )
+
+
 def connections_suffice(
     postgres: Postgres, workers: dict[str, Worker], services: dict[str, Service]
 ) -> Iterator[Problem]:
@@ -76,5 +90,6 @@ def mebibytes(value: Decimal) -> str:
 RULES = (
     limit_range_is_ordered,
     redis_leaves_room_for_a_fork,
+    redis_backups_can_be_loaded,
     connections_suffice,
 )

@@ -3,7 +3,19 @@
 import re
 from collections.abc import Iterator
 
-from settings.model import Challenge, Dns, Edge, Environment, Images, Redis, Secrets, Service, Worker
+from settings.model import (
+    Backups,
+    Challenge,
+    Dns,
+    Edge,
+    Environment,
+    Images,
+    Migration,
+    Redis,
+    Secrets,
+    Service,
+    Worker,
+)
 from settings.problems import Problem, shown
 from settings.types import has_digest
 
@@ -31,9 +43,9 @@ def images_are_pinned(images: Images, environment: Environment) -> Iterator[Prob
     """A tag can change its content between two roll-outs; a digest cannot."""
     if not environment.require_image_digests:
         return
-    named = {"postgres": images.postgres, "redis": images.redis, "haproxy": images.haproxy} | {
-        f"workloads.{name}": image for name, image in images.workloads.items()
-    }
+    named: dict[str, str | None] = {
+        kind: getattr(images, kind) for kind in type(images).model_fields if kind != "workloads"
+    } | {f"workloads.{name}": image for name, image in images.workloads.items()}
     for name, image in named.items():
         if image is not None and not has_digest(image):
             yield Problem(
@@ -50,6 +62,23 @@ def redis_proxy_has_an_image(images: Images, redis: Redis) -> Iterator[Problem]:
         yield Problem(
             "images.haproxy", f"missing with {redis.replicas} instances of Redis", "name the image of the proxy"
         )
+
+
+def migration_has_an_image(images: Images, migration: Migration | None) -> Iterator[Problem]:
+    """A migration is what an image holds."""
+    if migration is not None and images.migration is None:
+        yield Problem(
+            "images.migration", "missing: gx-backend-infra:migration needs it", "run `make configure STACK=…`"
+        )
+
+
+def off_site_has_an_image_and_a_key(backups: Backups | None, images: Images, secrets: Secrets) -> Iterator[Problem]:
+    """Copies leave by a tool of their own, encrypted, with a key to the store."""
+    if backups is None or backups.off_site is None:
+        return
+    for path, value in (("images.rclone", images.rclone), ("secrets.offSite", secrets.off_site)):
+        if value is None:
+            yield Problem(path, "missing: backups.offSite needs it", "run `make configure STACK=…`")
 
 
 def dns_has_a_token(dns: Dns | None, secrets: Secrets) -> Iterator[Problem]:
@@ -127,6 +156,8 @@ RULES = (
     every_workload_has_an_image,
     images_are_pinned,
     redis_proxy_has_an_image,
+    migration_has_an_image,
+    off_site_has_an_image_and_a_key,
     dns_has_a_token,
     dns_challenge_has_a_token,
     edge_has_a_key,

@@ -6,10 +6,11 @@ A validator returns the value in its canonical form or raises ``ValueError`` wit
 
 import ipaddress
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated
 
+from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 # [0-9], not \d, which takes the digits of every script.
@@ -207,6 +208,18 @@ def duration(value: str) -> str:
     return value
 
 
+def cron_schedule(value: str) -> str:
+    """Five cron fields that some moment satisfies."""
+    error = ValueError("not a cron schedule. Fix: write minute, hour, day, month and weekday, as '0 */6 * * *'")
+    if len(value.split()) != 5:
+        raise error
+    try:
+        next(CronSim(value, datetime(2027, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration):
+        raise error from None
+    return value
+
+
 def iso_date(value: str) -> str:
     """Calendar date as ISO 8601 writes it."""
     if not _DATE.fullmatch(value):
@@ -252,6 +265,7 @@ UrlPrefix = Annotated[str, AfterValidator(url_prefix), _pattern(_URL_PREFIX)]
 HostKey = Annotated[str, AfterValidator(host_key), _pattern(_HOST_KEY)]
 Email = Annotated[str, AfterValidator(email), _pattern(_EMAIL)]
 CloudflareId = Annotated[str, AfterValidator(cloudflare_id), _pattern(_HEX32)]
+CronSchedule = Annotated[str, AfterValidator(cron_schedule)]
 Url = Annotated[str, AfterValidator(url), _pattern(_URL)]
 Duration = Annotated[str, AfterValidator(duration), _pattern(_DURATION)]
 IsoDate = Annotated[str, AfterValidator(iso_date), _pattern(_DATE)]

@@ -27,6 +27,7 @@ def wanted(config: Mapping[str, object], now: datetime) -> Iterator[Want]:
     yield from _nodes(config)
     yield from _passwords(config)
     yield from _certificates(config, now)
+    yield from _off_site(config)
     yield from _edge(config)
     yield from _dns(config)
     yield from _images(config)
@@ -96,6 +97,21 @@ def _serves(text: str, authority: str, names: tuple[str, ...], now: datetime) ->
         return False
 
 
+def _off_site(config: Mapping[str, object]) -> Iterator[Want]:
+    if not _section(config, "backups.offSite"):
+        return
+    for key, question in (
+        ("accessKeyId", "Access key of the bucket of the backups"),
+        ("secretAccessKey", "Secret key of the bucket of the backups"),
+    ):
+        path = f"secrets.offSite.{key}"
+        if at(config, path) is None:
+            yield Want(path=path, question=question, checked=_text, secret=True)
+    path = "secrets.offSite.password"
+    if at(config, path) is None:
+        yield Want(path=path, question=f"Password {path}", checked=_text, secret=True, generated=True)
+
+
 def _edge(config: Mapping[str, object]) -> Iterator[Want]:
     if not _section(config, "edge"):
         return
@@ -135,6 +151,8 @@ def _dns(config: Mapping[str, object]) -> Iterator[Want]:
 def _images(config: Mapping[str, object]) -> Iterator[Want]:
     pinned = at(config, "environment.requireImageDigests") is True
     names = [f"images.{kind}" for kind in ("postgres", "redis", "haproxy") if at(config, f"images.{kind}") is not None]
+    names += ["images.rclone"] if _section(config, "backups.offSite") else []
+    names += ["images.migration"] if _section(config, "migration") else []
     names += [f"images.workloads.{name}" for family in ("workers", "services") for name in _section(config, family)]
     for path in names:
         image = at(config, path)

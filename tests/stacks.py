@@ -13,6 +13,26 @@ from settings.stackfile import PROJECT, merge
 
 SECRET_KEYS = [f"{PROJECT}:secrets"]
 
+# Copies of the backups in an object store, which the committed stack files leave to the operator.
+OFF_SITE: dict[str, object] = {
+    "backups": {
+        "offSite": {
+            "endpoint": "https://s3.eu-central-1.example.org",
+            "region": "eu-central-1",
+            "bucket": "gx-backups",
+            "networks": ["203.0.113.0/24"],
+        }
+    },
+    "images": {"rclone": "docker.io/rclone/rclone:1.71@sha256:" + "ab" * 32},
+    "secrets": {
+        "offSite": {
+            "accessKeyId": "canary-access-key-id",
+            "secretAccessKey": "canary-secret-access-key",
+            "password": "canary-off-site-password",
+        }
+    },
+}
+
 _DIGEST = "sha256:" + "ab" * 32
 _SSH_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary-ssh-key\n-----END OPENSSH PRIVATE KEY-----\n"
 _ADDRESSES = {"srv1089618": 11, "srv1089624": 12, "srv1092158": 13, "srv1117946": 14}
@@ -53,6 +73,7 @@ def overlay(stack: str) -> dict[str, object]:
             "postgres": f"docker.io/library/postgres:15-alpine@{_DIGEST}",
             "redis": f"docker.io/library/redis:7-alpine@{_DIGEST}",
             "haproxy": f"docker.io/library/haproxy:2.6-alpine@{_DIGEST}",
+            "migration": f"ghcr.io/gx-protocol/migration:test@{_DIGEST}",
             "workloads": {name: f"ghcr.io/gx-protocol/{name}:test@{_DIGEST}" for name in _workloads(base)},
         },
         "secrets": {

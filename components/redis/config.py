@@ -159,6 +159,7 @@ def server_secrets(secrets: RedisSecrets) -> dict[str, str]:
 def client_secrets(secrets: RedisSecrets) -> dict[str, str]:
     """The Secret's keys for clients of the program's own, by the name of their user; no server reads them."""
     return {
+        USERS.application: secrets.application.get_secret_value(),
         USERS.backup: secrets.backup.get_secret_value(),
         USERS.exporter: secrets.exporter.get_secret_value(),
     }

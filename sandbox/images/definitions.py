@@ -15,6 +15,7 @@ HAPROXY = "docker.io/library/haproxy:2.6-alpine"
 
 APPLICATIONS = (
     "api-gateway",
+    "migration",
     "outbox-submitter",
     "projector",
     "svc-admin",

@@ -30,10 +30,17 @@ func main() {
 		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("refused to start", "error", err.Error())
 		os.Exit(2)
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: settings.logLevel})).
-		With("service", settings.service, "pod", settings.pod, "standin", true)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: settings.logLevel})).
+		With("service", settings.service, "pod", settings.pod, "standin", true)
+	if len(os.Args) > 1 {
+		if err := change(ctx, os.Args[1], settings, log); err != nil {
+			log.Error("the database is not changed", "error", err.Error())
+			os.Exit(1)
+		}
+		return
+	}
 	if err := serve(ctx, settings, log); err != nil {
 		log.Error("ended", "error", err.Error())
 		os.Exit(1)
@@ -42,6 +49,9 @@ func main() {
 
 // serve answers until ctx ends, then drains and returns.
 func serve(ctx context.Context, settings settings, log *slog.Logger) error {
+	if settings.metricsPort == "" {
+		return errors.New("METRICS_PORT is empty; set it to the port of /metrics")
+	}
 	dependencies, err := connect(settings)
 	if err != nil {
 		return err

@@ -36,9 +36,6 @@ func settingsFrom(environment func(string) string) (settings, error) {
 	if read.service == "" {
 		return settings{}, fmt.Errorf("SERVICE_NAME is empty; set it to the application's name")
 	}
-	if read.metricsPort == "" {
-		return settings{}, fmt.Errorf("METRICS_PORT is empty; set it to the port of /metrics")
-	}
 	for name, port := range map[string]string{"PORT": read.port, "METRICS_PORT": read.metricsPort} {
 		if number, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || number == 0) {
 			return settings{}, fmt.Errorf("%s is %q; set it to a port between 1 and 65535", name, port)

@@ -183,3 +183,17 @@ func await(t *testing.T, holds func() bool) {
 		}
 	}
 }
+
+func TestAnUnknownCommandAndAMissingDatabaseAreToldByName(t *testing.T) {
+	read, err := settingsFrom(environment(map[string]string{"SERVICE_NAME": "migration"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
+	if err := change(context.Background(), "drop", read, log); err == nil || !strings.Contains(err.Error(), `"drop" is no command`) {
+		t.Fatal(err)
+	}
+	if err := change(context.Background(), "migrate", read, log); err == nil || !strings.Contains(err.Error(), "DATABASE_URL is empty") {
+		t.Fatal(err)
+	}
+}

@@ -56,6 +56,11 @@ MODULES = (
     ),
     Module(name="coredns", directory=_PINS / "coredns", tools={"coredns": "github.com/coredns/coredns"}),
     Module(
+        name="gofakes3",
+        directory=_PINS / "gofakes3",
+        tools={"gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3"},
+    ),
+    Module(
         name="kwok",
         directory=_PINS / "kwok",
         tools={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},

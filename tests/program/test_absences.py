@@ -78,7 +78,7 @@ def test_testnet_does_not_pay_for_the_cloudflare_and_command_libraries() -> None
 def test_data_is_protected_exactly_where_the_stack_file_says_so() -> None:
     for wanted in (True, False):
         program = capture.stack("testnet", {"environment": {"protectData": wanted}})
-        for resource in program.of("Namespace", "StatefulSet"):
+        for resource in program.of("Namespace", "StatefulSet", "PersistentVolumeClaim"):
             assert resource.protect is wanted, resource.name
             assert resource.retain_on_delete is wanted, resource.name
 

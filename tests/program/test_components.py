@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 
 import components
+from components.backups import DatabaseBackups, DatabaseBackupsArgs
 from components.base import PROJECT, Component
 from components.dns_failover import DnsFailover, DnsFailoverArgs
 from components.edge import EdgeNode, EdgeNodeArgs, NodeFirewall, NodeFirewallArgs
+from components.migration import DatabaseMigration, DatabaseMigrationArgs
 from components.namespace import BackendNamespace, BackendNamespaceArgs
 from components.network import NetworkPolicies, NetworkPoliciesArgs
 from components.network_policies import fabric_ingress, policies
@@ -119,6 +121,36 @@ def _redis(name: str, values: Settings) -> None:
     RedisCluster(name, args)
 
 
+def _backups(name: str, values: Settings) -> None:
+    assert values.backups is not None
+    args = DatabaseBackupsArgs(
+        namespace=name,
+        environment=name,
+        priority_class=name,
+        settings=values.backups,
+        postgres=values.postgres,
+        postgres_image=values.images.postgres,
+        redis_image=values.images.redis,
+        storage_class=values.cluster.storage_class,
+        protect=True,
+    )
+    DatabaseBackups(name, args)
+
+
+def _migration(name: str, values: Settings) -> None:
+    assert values.migration is not None
+    assert values.images.migration is not None
+    args = DatabaseMigrationArgs(
+        namespace=name,
+        priority_class=name,
+        settings=values.migration,
+        image=values.images.migration,
+        placement=values.placement.workloads,
+        database=SecretKey(name="postgres-secrets", key="migration-url", digest="one"),
+    )
+    DatabaseMigration(name, args)
+
+
 def _dns(name: str, values: Settings) -> None:
     assert values.dns is not None
     DnsFailover(name, DnsFailoverArgs(dns=values.dns, nodes=values.cluster.nodes, stack=name))
@@ -149,6 +181,8 @@ def _firewall(name: str, values: Settings) -> None:
 BUILDERS: dict[type[Component], Callable[[str, Settings], None]] = {
     ApplicationConfig: _config,
     BackendNamespace: _namespace,
+    DatabaseBackups: _backups,
+    DatabaseMigration: _migration,
     DnsFailover: _dns,
     EdgeNode: _edge,
     NetworkPolicies: _network,
@@ -164,6 +198,8 @@ def test_the_components_are_these() -> None:
     assert [token(component) for component in COMPONENTS] == [
         "gx:app:ApplicationConfig",
         "gx:app:Workload",
+        "gx:data:DatabaseBackups",
+        "gx:data:DatabaseMigration",
         "gx:data:PostgresCluster",
         "gx:data:RedisCluster",
         "gx:dns:DnsFailover",

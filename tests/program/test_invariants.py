@@ -123,20 +123,15 @@ def test_everything_fits_the_quota_with_room_for_one_more_pod_of_the_largest_wor
         assert sum(count * size for count, size, _ in sizes) + surge <= amount(hard[key]), key
 
 
-def lasting(program: Capture) -> dict[str, dict[str, Any]]:
-    """The pod templates of everything but Jobs, which end by themselves."""
-    return {where: template for where, template in program.pods().items() if not where.startswith("Job/")}
-
-
 def test_every_long_running_container_has_a_readiness_and_a_liveness_probe(program: Capture) -> None:
-    for where, template in lasting(program).items():
+    for where, template in program.pods("Deployment", "StatefulSet").items():
         for container in template["spec"]["containers"]:
             assert {"readinessProbe", "livenessProbe"} <= container.keys(), (where, container["name"])
 
 
 def test_probes_start_few_processes_in_a_pod(program: Capture) -> None:
     """A process started by a probe costs most on a busy node, and kills what it should guard: one in 7 s at most."""
-    for where, template in lasting(program).items():
+    for where, template in program.pods("Deployment", "StatefulSet").items():
         probes = [
             container[kind]
             for container in template["spec"]["containers"]
@@ -236,8 +231,11 @@ def test_every_referenced_secret_config_map_and_key_exists(program: Capture) -> 
             if reference:
                 assert reference["key"] in keys["Secret", reference["name"]], where
                 references += 1
+    claims = {each.kubernetes_name for each in program.of("PersistentVolumeClaim")}
     for where, template in program.pods().items():
         for volume in template["spec"].get("volumes", []):
+            if "persistentVolumeClaim" in volume:
+                assert volume["persistentVolumeClaim"]["claimName"] in claims, where
             if "configMap" in volume:
                 assert ("ConfigMap", volume["configMap"]["name"]) in keys, where
             if "secret" in volume:

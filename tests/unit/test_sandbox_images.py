@@ -94,7 +94,7 @@ def test_images_that_share_a_layer_store_it_once(tree: Path, tmp_path: Path) -> 
 
 
 def test_every_application_of_the_platform_has_a_stand_in_image() -> None:
-    assert len(definitions.APPLICATIONS) == 11
+    assert len(definitions.APPLICATIONS) == 12
     assert definitions.application("api-gateway") == "ghcr.io/gx-protocol/api-gateway:sandbox"
     assert definitions.STANDIN_CONFIG.user == "1000:1000"
 

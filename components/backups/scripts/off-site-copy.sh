@@ -1,0 +1,10 @@
+#!/bin/sh
+# Copy every backup that counts and is not there yet to the object store. Nothing is ever deleted or changed there: what may go,
+# and when, is a rule of the bucket, and the key needs no right to delete.
+set -eu
+# shellcheck source=components/backups/scripts/off-site-lib.sh
+. "${0%/*}/off-site-lib.sh"
+
+rclone copy --immutable --include '/[0-9]*Z/**' /backups offsite: || fail 1 "the copy is incomplete. Fix: see the reason above; the next run goes on"
+rclone check --one-way --size-only --include '/[0-9]*Z/**' /backups offsite: || fail 1 "the copies are not those of the volume"
+say "off-site: $(rclone lsf --dirs-only offsite: | wc -l) backups"

@@ -1,0 +1,242 @@
+"""Restore from a backup: ``python -m operations.restore STACK database | table SCHEMA.NAME | redis | cluster``.
+
+Says what it would do and changes nothing until it is run with ``--execute``; while the live data is not empty, it is
+replaced only with ``--overwrite`` besides. ``… STACK fetch postgres | redis --backup NAME`` brings a backup back from
+the object store, beside the others.
+
+The work is done by a Job in the cluster, beside the volume of the backups: the command creates it, shows its log and
+ends with its result. ``docs/runbooks/restore.md`` is the procedure.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.backups import off_site
+from components.backups.pod import JobArgs, Kind, OffSiteCopy, labels, pod_spec, postgres, redis
+from settings import stackfile
+from settings.loader import SettingsError
+from settings.model import Settings
+from settings.standins import read
+
+DEADLINE_SECONDS = 6 * 3600
+# A pod waits for its image and its volume; then something is wrong that only the cluster's events tell.
+START_SECONDS = 300
+
+
+class RestoreError(Exception):
+    """Why the command cannot go on, in one line with the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore:
+    """What to restore: ``what`` and ``name`` as the command has them, ``backup`` None for the newest."""
+
+    what: str
+    name: str | None = None
+    backup: str | None = None
+    overwrite: bool = False
+    execute: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the scripts are told."""
+        told = {
+            "WHAT": "database" if self.what == "cluster" else self.what,
+            "TABLE": self.name,
+            "BACKUP": self.backup,
+            "OVERWRITE": "yes" if self.overwrite else None,
+            "EXECUTE": "yes" if self.execute else None,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """The cluster and namespace of a stack, through kubectl."""
+
+    context: str
+    namespace: str
+    kubeconfig: str | None
+
+    def kubectl(self, *argv: str, stdin: str | None = None, check: bool = True) -> str:
+        """Output of a command. Raises ``RestoreError`` with what it printed when it fails."""
+        done = subprocess.run(self.argv(*argv), input=stdin, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise RestoreError(f"kubectl {argv[0]} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def argv(self, *argv: str) -> list[str]:
+        """A whole command line."""
+        where = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
+        return ["kubectl", *where, f"--context={self.context}", f"--namespace={self.namespace}", *argv]
+
+
+def main() -> int:
+    """Run the command; 0 when the restore, or its dry run, succeeded."""
+    parser = argparse.ArgumentParser(
+        prog="python -m operations.restore",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stack")
+    parser.add_argument("what", choices=("database", "table", "redis", "cluster", "fetch"))
+    parser.add_argument("name", nargs="?", help="table: schema.name, as public.wallet; fetch: postgres or redis")
+    parser.add_argument("--backup", help="a backup by its name, as 20261126T060000Z; the newest without it")
+    parser.add_argument("--overwrite", action="store_true", help="replace live data")
+    parser.add_argument("--execute", action="store_true", help="do it; without it nothing is changed")
+    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+    given = parser.parse_args()
+    if (given.what in {"table", "fetch"}) != (given.name is not None):
+        parser.error("`table` and `fetch` take a name and nothing else does, as: table public.wallet, fetch postgres")
+    if given.what == "fetch" and given.name not in {"postgres", "redis"}:
+        parser.error(f"fetch takes postgres or redis, not {given.name}")
+    wanted = Restore(
+        what=given.what,
+        name=given.name,
+        backup=given.backup,
+        overwrite=given.overwrite,
+        execute=given.execute,
+    )
+    try:
+        file = given.config_file or stackfile.path(given.stack)
+        if not file.is_file():
+            raise RestoreError(f"no such stack file. Got '{file}'. Fix: name an existing stack")
+        # Secrets stay encrypted: the Job takes its password from the cluster.
+        return run(read(file).settings, wanted)
+    except (RestoreError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def run(settings: Settings, wanted: Restore) -> int:
+    """Restore, and return the status of the Job; a whole cluster is both databases, the second if the first is good."""
+    cluster = Cluster(
+        context=settings.cluster.context,
+        namespace=settings.environment.namespace,
+        kubeconfig=settings.cluster.kubeconfig,
+    )
+    if wanted.what != "cluster":
+        return _run_job(cluster, manifest(settings, wanted))
+    if wanted.backup is not None:
+        raise RestoreError("--backup names one database's backup. Fix: restore database and redis one by one with it")
+    for what in ("database", "redis"):
+        status = _run_job(cluster, manifest(settings, replace(wanted, what=what)))
+        if status:
+            return status
+    return 0
+
+
+def manifest(settings: Settings, wanted: Restore) -> dict[str, Any]:
+    """The Job that restores, as kubectl takes it."""
+    if settings.backups is None:
+        raise RestoreError("the stack has no backups. Fix: add gx-backend-infra:backups, or name another stack")
+    of_redis = "redis" in {wanted.what, wanted.name}
+    kind: Kind = redis() if of_redis else postgres(settings.postgres.database)
+    if wanted.what == "fetch":
+        return _job(f"{kind.name}-fetch", *_fetch(settings, kind, wanted))
+    name = f"{kind.name}-restore"
+    job = JobArgs(
+        name=name,
+        kind=kind,
+        image=settings.images.redis if of_redis else settings.images.postgres,
+        size=settings.backups.redis if of_redis else settings.backups.postgres,
+        placement=settings.backups.placement,
+        priority_class=settings.environment.namespace,
+        # It may do as little in the cluster as the backup: nothing.
+        account=f"{kind.name}-backup",
+        login={**kind.host, **kind.restorer, **wanted.environment},
+        password=kind.restorer_key,
+        scratch=settings.backups.redis.storage if of_redis else settings.postgres.storage,
+        reads_only=True,
+    )
+    return _job(name, labels(job), pod_spec(job))
+
+
+def _fetch(settings: Settings, kind: Kind, wanted: Restore) -> tuple[dict[str, str], dict[str, Any]]:
+    """Labels and pod of the job that brings a backup back: that of the backup, which copies, with another script."""
+    if settings.backups is None or settings.backups.off_site is None or settings.images.rclone is None:
+        raise RestoreError("the stack has no copies. Fix: add backups.offSite, or name another stack")
+    variables = off_site.environment(settings.backups.off_site, settings.environment.namespace, kind.name)
+    job = JobArgs(
+        name=f"{kind.name}-fetch",
+        kind=kind,
+        image=settings.images.rclone,
+        size=settings.backups.redis if kind.name == "redis" else settings.backups.postgres,
+        placement=settings.backups.placement,
+        priority_class=settings.environment.namespace,
+        account=f"{kind.name}-backup",
+        copy=OffSiteCopy(image=settings.images.rclone, variables=variables | {"BACKUP": wanted.backup or ""}),
+    )
+    pod = pod_spec(job)
+    del pod["init_containers"]
+    (container,) = pod["containers"]
+    container |= {"name": "off-site-fetch", "command": ["sh", "/etc/backups/off-site-fetch.sh"]}
+    return labels(job), pod
+
+
+def _job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", "labels": {"app": name}},
+        "spec": {
+            # A restore that failed is looked at, not tried again.
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": 7 * 24 * 3600,
+            "template": {"metadata": {"labels": dict(worn)}, "spec": _camel(pod)},
+        },
+    }
+
+
+def _camel(value: Any) -> Any:  # noqa: ANN401
+    """Keys as the API has them. No map of free keys is in a job's pod spec."""
+    if isinstance(value, Mapping):
+        return {_camel_key(key): _camel(each) for key, each in value.items()}
+    return [_camel(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _camel_key(key: str) -> str:
+    first, *rest = key.split("_")
+    return first + "".join(part.title() for part in rest)
+
+
+def _run_job(cluster: Cluster, job: Mapping[str, Any]) -> int:
+    name = str(job["metadata"]["name"])
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(job))
+    print(f"job {name}: created in {cluster.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
+    _await_start(cluster, name)
+    ended: set[str] = set()
+    since: list[str] = []
+    while not ended:
+        # Ends early when the connection to the API server does.
+        subprocess.run(cluster.argv("logs", "--follow", *since, f"job/{name}"), check=False)
+        since = ["--since=5s"]
+        conditions = json.loads(cluster.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
+        ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}
+        time.sleep(1)
+    return 0 if ended == {"Complete"} else 1
+
+
+def _await_start(cluster: Cluster, name: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        pods = json.loads(cluster.kubectl("get", "pods", f"--selector=job-name={name}", "-o", "json"))["items"]
+        if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
+            return
+        time.sleep(1)
+    raise RestoreError(
+        f"the pod of job {name} does not start. Fix: kubectl -n {cluster.namespace} describe job {name}, then its pod"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The jobs around the databases as each stack declares them: backups, restore tests and the migration."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from checks.prove import prove
+from checks.workloads import workloads
+from settings.loader import load
+from settings.stackfile import merge
+from settings.types import amount
+from tests import capture
+from tests.capture import Capture, Registered
+from tests.stacks import OFF_SITE, complete, settings
+
+BACKUPS = ("postgres-backup", "redis-backup")
+RESTORE_TESTS = ("postgres-restore-test", "redis-restore-test")
+
+
+def job(program: Capture, name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = program.one("CronJob", name).inputs["spec"]
+    return spec
+
+
+def template(program: Capture, name: str) -> dict[str, Any]:
+    return program.pods("CronJob")[f"CronJob/{name}"]
+
+
+def variables(program: Capture, name: str) -> dict[str, Any]:
+    (container,) = template(program, name)["spec"]["containers"]
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+def mounts(program: Capture, name: str) -> dict[str, dict[str, Any]]:
+    (container,) = template(program, name)["spec"]["containers"]
+    return {each["mountPath"]: each for each in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize("name", BACKUPS)
+def test_backups_are_made_every_six_hours_utc_one_at_a_time_and_thirty_are_kept(program: Capture, name: str) -> None:
+    spec = job(program, name)
+    assert (spec["schedule"], spec["timeZone"]) == ("0 0,6,12,18 * * *", "Etc/UTC")
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert variables(program, name)["KEEP"] == "30"
+    once = spec["jobTemplate"]["spec"]
+    assert spec["startingDeadlineSeconds"] + once["activeDeadlineSeconds"] < 6 * 3600, "it would run into the next"
+    assert once["backoffLimit"] >= 1
+    assert spec["failedJobsHistoryLimit"] >= 1
+
+
+def test_the_volumes_are_the_documented_ones_of_the_class_that_retains(program: Capture) -> None:
+    for name, size in (("postgres-backups", "50Gi"), ("redis-backups", "20Gi")):
+        spec = program.one("PersistentVolumeClaim", name).inputs["spec"]
+        assert spec["resources"]["requests"]["storage"] == size
+        assert spec["storageClassName"] == "local-path-retain"
+
+
+def test_mainnets_backups_are_not_on_the_disks_of_its_databases(mainnet: Capture) -> None:
+    for name in (*BACKUPS, *RESTORE_TESTS):
+        affinity = template(mainnet, name)["spec"]["affinity"]["nodeAffinity"]
+        required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert required == [
+            {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["srv1117946"]}]}
+        ]
+
+
+def test_a_backup_knows_one_password_that_cannot_write(program: Capture) -> None:
+    assert variables(program, "postgres-backup")["PGUSER"] == "gx_backup"
+    assert variables(program, "postgres-backup")["PGPASSWORD"]["secretKeyRef"]["key"] == "backup"
+    assert variables(program, "redis-backup")["REDIS_USER"] == "backup"
+    assert variables(program, "redis-backup")["REDISCLI_AUTH"]["secretKeyRef"]["key"] == "backup"
+
+
+@pytest.mark.parametrize("name", RESTORE_TESTS)
+def test_a_restore_test_knows_no_password_reaches_nothing_and_cannot_change_a_backup(
+    program: Capture, name: str
+) -> None:
+    assert job(program, name)["schedule"] == "0 3 * * 0"
+    assert not any(isinstance(value, dict) for value in variables(program, name).values())
+    assert template(program, name)["metadata"]["labels"] == {"app": name}
+    assert mounts(program, name)["/backups"]["readOnly"] is True
+    assert mounts(program, name)["/reports"]["subPath"] == "reports"
+
+
+def test_the_restore_tests_keep_clear_of_the_backups(program: Capture) -> None:
+    """They share a volume, and the quota."""
+    backup = job(program, "postgres-backup")
+    longest = backup["startingDeadlineSeconds"] + backup["jobTemplate"]["spec"]["activeDeadlineSeconds"]
+    assert longest <= 3 * 3600
+    test = job(program, "postgres-restore-test")
+    assert test["startingDeadlineSeconds"] + test["jobTemplate"]["spec"]["activeDeadlineSeconds"] <= 3 * 3600
+
+
+def test_no_job_wears_the_label_of_a_database(program: Capture) -> None:
+    """Its Service would send it connections, and its disruption budget would count it (X-73)."""
+    apps = {each["metadata"]["labels"]["app"] for each in program.pods("CronJob", "Job").values()}
+    assert apps == {*BACKUPS, *RESTORE_TESTS, "migration"}
+
+
+def test_a_restore_of_redis_has_room_for_the_whole_data_set(program: Capture) -> None:
+    (container,) = template(program, "redis-restore-test")["spec"]["containers"]
+    assert amount(container["resources"]["limits"]["memory"]) > amount(settings("mainnet").redis.max_memory)
+
+
+def test_a_stack_without_backups_has_no_such_job() -> None:
+    program = capture.stack("devnet")
+    assert not program.has("CronJob")
+    assert not program.has("PersistentVolumeClaim")
+
+
+def migration(program: Capture) -> Registered:
+    (found,) = program.of("Job")
+    return found
+
+
+def test_the_schema_is_migrated_then_seeded_by_its_owner(program: Capture) -> None:
+    spec = migration(program).inputs["spec"]["template"]["spec"]
+    (migrate,), (seed,) = spec["initContainers"], spec["containers"]
+    assert migrate["command"] == ["npx", "prisma", "migrate", "deploy"]
+    assert seed["command"] == ["npx", "prisma", "db", "seed"]
+    for container in (migrate, seed):
+        (url,) = [each for each in container["env"] if each["name"] == "DATABASE_URL"]
+        assert url["valueFrom"]["secretKeyRef"] == {"name": "postgres-secrets", "key": "migration-url"}
+    assert migration(program).inputs["spec"]["backoffLimit"] == 3
+    assert "ttlSecondsAfterFinished" not in migration(program).inputs["spec"], "the engine would make it again"
+
+
+def test_the_migration_comes_after_the_databases_and_before_everything_that_uses_them(program: Capture) -> None:
+    databases = {each.urn for each in program.of("StatefulSet")}
+    assert databases <= program.after(migration(program).urn)
+    for workload in program.of("Deployment"):
+        if workload.kubernetes_name != "redis-proxy":
+            assert migration(program).urn in program.after(workload.urn), workload.name
+
+
+def test_a_new_image_migrates_again_and_nothing_else_does() -> None:
+    before = migration(capture.stack("testnet")).kubernetes_name
+    same = capture.stack("testnet", {"services": {"svc-tax": {"replicas": 2}}})
+    image = f"ghcr.io/gx-protocol/migration:next@sha256:{'cd' * 32}"
+    other = capture.stack("testnet", {"images": {"migration": image}})
+    assert migration(same).kubernetes_name == before
+    assert migration(other).kubernetes_name != before
+    assert migration(other).delete_before_replace is True
+
+
+def test_a_stack_may_have_no_seed_or_no_migration() -> None:
+    unseeded = capture.stack("testnet", {"migration": {"seed": []}})
+    spec = migration(unseeded).inputs["spec"]["template"]["spec"]
+    assert [each["name"] for each in spec["containers"]] == ["migrate"]
+    assert not spec.get("initContainers")
+    assert not capture.stack("testnet", {"migration": None, "images": {"migration": None}}).has("Job")
+
+
+@pytest.fixture(scope="module")
+def copied() -> Capture:
+    """Mainnet with copies of its backups in an object store."""
+    return capture.stack("mainnet", OFF_SITE)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+def test_what_a_backup_made_is_copied_away_by_a_container_that_knows_no_password_of_a_database(
+    copied: Capture, kind: str
+) -> None:
+    spec = template(copied, f"{kind}-backup")["spec"]
+    (dump,), (copy,) = spec["initContainers"], spec["containers"]
+    assert dump["name"] == f"{kind}-backup"
+    told = {each["name"]: each.get("value") for each in copy["env"]}
+    assert told["RCLONE_CONFIG_OFFSITE_REMOTE"] == f"store:gx-backups/backend-mainnet/{kind}"
+    references = [each["valueFrom"]["secretKeyRef"] for each in copy["env"] if "valueFrom" in each]
+    assert {each["name"] for each in references} == {"backup-off-site"}
+    secret = copied.one("Secret", "backup-off-site")
+    assert {each["key"] for each in references} == secret.inputs["stringData"].keys()
+    assert "stringData" in secret.secrets
+    assert copy["securityContext"] == dump["securityContext"]
+
+
+def test_only_backups_reach_the_object_store_and_nothing_else_outside(copied: Capture, mainnet: Capture) -> None:
+    policy = copied.one("NetworkPolicy", "allow-backup-object-store-egress").inputs["spec"]
+    (rule,) = policy["egress"]
+    assert rule["to"] == [{"ipBlock": {"cidr": "203.0.113.0/24"}}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
+    wearing = {
+        owner
+        for owner, pod in copied.pods().items()
+        if policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    }
+    assert wearing == {"CronJob/postgres-backup", "CronJob/redis-backup"}
+    names = {each.kubernetes_name for each in mainnet.of("NetworkPolicy")}
+    assert "allow-backup-object-store-egress" not in names, "there is nothing to reach"
+
+
+def test_the_proofs_know_the_copying_containers(copied: Capture) -> None:
+    values = load(merge(complete("mainnet"), OFF_SITE), stack="mainnet")
+    judged = {each.name: each for each in workloads(values)}
+    for name in BACKUPS:
+        spec = template(copied, name)["spec"]
+        declared = [(each["name"], True) for each in spec["initContainers"]]
+        declared += [(each["name"], False) for each in spec["containers"]]
+        assert [(each.name, each.init) for each in judged[name].containers] == declared
+    assert not prove(values, date(2026, 11, 25)).refused

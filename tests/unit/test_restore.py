@@ -1,0 +1,140 @@
+"""The restore command: the Job it makes, and what its caller is told. What the Job does is proven on real servers."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+
+from operations import restore
+from operations.restore import Restore, RestoreError, manifest
+from settings.loader import load
+from settings.model import Settings
+from settings.stackfile import merge
+from tests import stacks
+from tests.stacks import OFF_SITE
+
+# Stands in for kubectl: keeps what it is given, and answers for a Job that ended as $ENDED says.
+KUBECTL = """#!{python}
+import json, os, sys
+argv = [each for each in sys.argv[1:] if not each.startswith("--")]
+with open(os.environ["CALLS"], "a") as calls:
+    print(json.dumps({{"argv": sys.argv[1:], "stdin": sys.stdin.read() if argv[0] == "create" else ""}}), file=calls)
+if argv[:2] == ["get", "pods"]:
+    print(json.dumps({{"items": [{{"status": {{"phase": "Running"}}}}]}}))
+elif argv[0] == "get":
+    print(json.dumps({{"status": {{"conditions": [{{"type": os.environ["ENDED"], "status": "True"}}]}}}}))
+elif argv[0] == "logs":
+    print("plan: replace all of it")
+"""
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return stacks.settings("mainnet")
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "kubectl"
+    program.write_text(KUBECTL.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("ENDED", "Complete")
+    return tmp_path / "calls"
+
+
+def container(job: dict[str, Any]) -> dict[str, Any]:
+    (only,) = job["spec"]["template"]["spec"]["containers"]
+    return dict(only)
+
+
+def environment(job: dict[str, Any]) -> dict[str, Any]:
+    return {each["name"]: each.get("value") for each in container(job)["env"]}
+
+
+@pytest.mark.parametrize("what", ["database", "table", "redis"])
+def test_the_job_is_one_that_kubernetes_takes(settings: Settings, what: str) -> None:
+    job = manifest(settings, Restore(what=what, name="public.wallet" if what == "table" else None))
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    assert container(job)["command"][1] == f"/etc/backups/{'redis' if what == 'redis' else 'postgres'}-restore.sh"
+    assert job["spec"]["backoffLimit"] == 0, "what failed half-way must not be begun again unseen"
+
+
+def test_the_words_reach_the_job_only_when_they_are_said(settings: Settings) -> None:
+    cautious = environment(manifest(settings, Restore(what="database")))
+    assert not {"EXECUTE", "OVERWRITE", "BACKUP"} & cautious.keys()
+    bold = environment(
+        manifest(settings, Restore(what="database", backup="20261126T060000Z", overwrite=True, execute=True))
+    )
+    assert (bold["EXECUTE"], bold["OVERWRITE"], bold["BACKUP"]) == ("yes", "yes", "20261126T060000Z")
+
+
+def test_the_job_owns_the_schema_and_cannot_change_a_backup(settings: Settings) -> None:
+    job = manifest(settings, Restore(what="database"))
+    (password,) = [each for each in container(job)["env"] if "valueFrom" in each]
+    assert password["valueFrom"]["secretKeyRef"] == {"name": "postgres-secrets", "key": "owner"}
+    assert environment(job)["PGUSER"] == "gx_owner"
+    mounts = {each["mountPath"]: each for each in container(job)["volumeMounts"]}
+    assert mounts["/backups"]["readOnly"] is True
+    assert "canary" not in json.dumps(job)
+
+
+def test_a_stack_without_backups_is_told_so() -> None:
+    with pytest.raises(RestoreError, match="the stack has no backups"):
+        manifest(stacks.settings("devnet"), Restore(what="database"))
+
+
+def test_the_command_creates_the_job_shows_its_log_and_ends_with_its_result(
+    settings: Settings, calls: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert restore.run(settings, Restore(what="database")) == 0
+    shown = capfd.readouterr().out
+    assert "created in backend-mainnet" in shown
+    assert "plan: replace all of it" in shown
+    made = [json.loads(line) for line in calls.read_text().splitlines()]
+    assert all("--context=gx-protocol-cluster" in each["argv"] for each in made)
+    assert all("--namespace=backend-mainnet" in each["argv"] for each in made)
+    monkeypatch.setenv("ENDED", "Failed")
+    assert restore.run(settings, Restore(what="database")) == 1
+
+
+def test_a_whole_cluster_is_both_databases_and_ends_with_the_first_failure(
+    settings: Settings, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def created() -> list[str]:
+        found = [json.loads(line) for line in calls.read_text().splitlines()]
+        return [json.loads(each["stdin"])["metadata"]["labels"]["app"] for each in found if each["stdin"]]
+
+    assert restore.run(settings, Restore(what="cluster")) == 0
+    assert created() == ["postgres-restore", "redis-restore"]
+    calls.unlink()
+    monkeypatch.setenv("ENDED", "Failed")
+    assert restore.run(settings, Restore(what="cluster")) == 1
+    assert created() == ["postgres-restore"]
+
+
+def test_what_kubectl_says_is_passed_on(settings: Settings, tmp_path: Path, calls: Path) -> None:
+    (tmp_path / "kubectl").write_text("#!/bin/sh\necho 'forbidden' >&2\nexit 1\n")
+    with pytest.raises(RestoreError, match="kubectl create failed: forbidden"):
+        restore.run(settings, Restore(what="database"))
+
+
+def test_a_backup_is_fetched_from_the_object_store_by_a_job_without_a_password_of_a_database() -> None:
+    copied = load(merge(stacks.complete("mainnet"), OFF_SITE), stack="mainnet")
+    job = manifest(copied, Restore(what="fetch", name="redis", backup="20261126T060000Z"))
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    assert environment(job)["BACKUP"] == "20261126T060000Z"
+    assert container(job)["command"] == ["sh", "/etc/backups/off-site-fetch.sh"]
+    secrets = {each["valueFrom"]["secretKeyRef"]["name"] for each in container(job)["env"] if "valueFrom" in each}
+    assert secrets == {"backup-off-site"}
+    assert job["spec"]["template"]["metadata"]["labels"] == {"app": "redis-fetch", "object-store-access": "true"}
+
+
+def test_a_stack_without_copies_has_nothing_to_fetch(settings: Settings) -> None:
+    with pytest.raises(RestoreError, match="the stack has no copies"):
+        manifest(settings, Restore(what="fetch", name="postgres", backup="20261126T060000Z"))
