@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checks.policy_engine import ANY_PORT, Direction, End, PodPort, allowed, selects
-from checks.reachability import declaration, foreign_parties, own_parties
+from checks.reachability import declaration, foreign_parties, own_parties, told_apart
 from checks.tables import Table
-from components.network_policies import Pods, Policy
+from components.network_policies import Policy
 from settings.loader import SettingsError
 from settings.model import Settings
 from settings.stackfile import StackFileError
@@ -112,27 +112,16 @@ class _Outside:
 
 def _kinds(before: Declared, after: Declared) -> list[_Kind]:
     old, new = ({end.name: end for end in version.own} for version in (before, after))
-    told_apart = [_told_apart(version) for version in (before, after)]
+    selectors = [told_apart(version.policies) for version in (before, after)]
     found: dict[object, list[str]] = {}
     for name in dict.fromkeys((*old, *new)):
         ends = (old.get(name), new.get(name))
         key = tuple(
-            None if end is None else (end.namespace, *(selects(pods, end.labels) for pods in selectors))
-            for end, selectors in zip(ends, told_apart, strict=True)
+            None if end is None else (end.namespace, *(selects(pods, end.labels) for pods in known))
+            for end, known in zip(ends, selectors, strict=True)
         )
         found.setdefault(key, []).append(name)
     return [_Kind(before=old.get(names[0]), after=new.get(names[0]), names=tuple(names)) for names in found.values()]
-
-
-def _told_apart(version: Declared) -> list[Pods]:
-    """Every selector of a version's policies."""
-    found = {
-        _key(pods): pods
-        for policies in version.policies.values()
-        for policy in policies
-        for pods in (policy.pods, *(peer.pods for rule in (*policy.ingress, *policy.egress) for peer in rule.peers))
-    }
-    return list(found.values())
 
 
 def _open(version: Declared, source: End | None, target: End | None) -> frozenset[PodPort]:
@@ -154,10 +143,6 @@ def _open_outside(version: Declared, pod: End | None, foreign: Iterable[End]) ->
         new = found if known is found else found - known
         ways |= {_Outside(outward, end.name, port) for outward, port in new}
     return frozenset(ways)
-
-
-def _key(pods: Pods) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    return tuple(sorted(pods.labels.items())), pods.apps
 
 
 def _both(one: frozenset[PodPort], other: frozenset[PodPort]) -> frozenset[PodPort]:

@@ -291,7 +291,14 @@ class _Search:
     def _possible(self, number: int) -> bool:
         """Bounds that every placement of the groups from ``number`` on obeys."""
         rest = range(number, len(self.groups))
+        # Of groups that are alike, the largest speaks for all.
+        most: dict[tuple[Amounts, frozenset[str], bool], int] = {}
         for each in rest:
+            group = self.groups[each]
+            alike = (group.size, group.hosts, group.one_per_node)
+            if alike not in most or group.count > self.groups[most[alike]].count:
+                most[alike] = each
+        for each in most.values():
             group = self.groups[each]
             if sum(self._slots(group, self.room[node]) for node in self.allowed[each]) < group.count:
                 return False
@@ -313,8 +320,7 @@ class _Search:
     @staticmethod
     def _large_ones_fit(inside: Sequence[Group], rooms: Sequence[Sequence[int]]) -> bool:
         """As many pods of at least a size fit as there would of exactly that size."""
-        for smallest in inside:
-            size = smallest.size
+        for size in {group.size for group in inside}:
             large = sum(g.count for g in inside if g.size.cpu >= size.cpu and g.size.memory >= size.memory)
             if large > sum(_times(size, room) for room in rooms):
                 return False

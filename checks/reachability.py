@@ -9,11 +9,11 @@ So the answer holds for every pod, address and port and not for a sample of them
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from checks.findings import Finding, Severity
 from checks.intent import Path, Pod, Role, intent, pods
-from checks.policy_engine import Direction, End, PodPort, isolating, opening, within
+from checks.policy_engine import Direction, End, PodPort, isolating, opening, selects, within
 from components.network_policies import (
     FABRIC_ACCESS,
     OBJECT_STORE_ACCESS,
@@ -39,11 +39,15 @@ Declared = Mapping[str, tuple[Policy, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Party:
-    """An end with what the intent knows of it. An address has no role of its own: it is what a network makes of it."""
+    """An end with what the intent knows of it. An address has no role of its own: it is what a network makes of it.
+
+    ``count`` is how many ends it stands for that neither the policies nor the intent tell apart from it.
+    """
 
     end: End
     roles: frozenset[Role] = frozenset()
     pod: Pod | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,8 @@ def _default_deny(settings: Settings, declared: Declared | None) -> Iterator[Fin
 
 def _finding(name: str, verb: str, cells: list[tuple[Cell, PodPort]]) -> Finding:
     cell, port = cells[0]
-    more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+    count = sum(each.own.count * each.other.count for each, _ in cells)
+    more = f" and {count - 1} more" if count > 1 else ""
     return Finding(
         name=name,
         severity=Severity.REFUSE,
@@ -137,7 +142,9 @@ def matrix(settings: Settings, declared: Declared | None = None) -> Iterator[Cel
     """Every cell: each direction of each pod that the program's policies are about, with every other end."""
     by_namespace = declaration(settings) if declared is None else declared
     table = intent(settings)
-    own, foreign = own_parties(settings), foreign_parties(settings, by_namespace)
+    own, foreign = (
+        _alike(parties, by_namespace) for parties in (own_parties(settings), foreign_parties(settings, by_namespace))
+    )
     for party in (*own, *foreign):
         of_namespace = by_namespace.get(party.end.namespace, ())
         for direction in Direction:
@@ -153,6 +160,29 @@ def matrix(settings: Settings, declared: Declared | None = None) -> Iterator[Cel
                         open=opening(isolated_by, direction, party.end, other.end),
                         meant=_meant(lines, direction, other),
                     )
+
+
+def _alike(parties: tuple[Party, ...], declared: Declared) -> tuple[Party, ...]:
+    """One party for all that no selector and no line of the intent tells apart: many services are a few kinds."""
+    selectors = told_apart(declared)
+    kinds: dict[object, list[Party]] = {}
+    for party in parties:
+        pod = party.pod
+        known = None if pod is None else (pod.exposed, pod.fabric)
+        selected = tuple(selects(pods, party.end.labels) for pods in selectors)
+        kinds.setdefault((party.end.address, party.end.namespace, party.roles, known, selected), []).append(party)
+    return tuple(replace(alike[0], count=len(alike)) for alike in kinds.values())
+
+
+def told_apart(declared: Declared) -> tuple[Pods, ...]:
+    """Every selector of the policies."""
+    found = {
+        (tuple(sorted(pods.labels.items())), pods.apps): pods
+        for policies_there in declared.values()
+        for policy in policies_there
+        for pods in (policy.pods, *(peer.pods for rule in (*policy.ingress, *policy.egress) for peer in rule.peers))
+    }
+    return tuple(found.values())
 
 
 def _ends(path: Path, direction: Direction) -> tuple[tuple[Role, ...], tuple[Role, ...]]:

@@ -19,12 +19,17 @@ from settings.wanted import Want, at, wanted
 
 _DIGEST = "sha256:" + "0" * 64
 _PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----stand-in"
-_SIMPLE = {
-    "edge.ssh.user": "stand-in",
-    "edge.acme.email": "stand-in@example.org",
-    "dns.zoneId": "0" * 32,
-    "secrets.sshPrivateKey": _PRIVATE_KEY,
-}
+# Tried in this order on a value's own validator.
+_CANDIDATES = (
+    "stand-in",
+    "0" * 32,
+    "stand-in.example.org",
+    "stand-in@example.org",
+    "https://stand-in.example.org",
+    "192.0.2.1",
+    "192.0.2.0/24",
+    f"ssh-ed25519 {'A' * 68}",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +93,6 @@ def completed(config: Mapping[str, object]) -> tuple[dict[str, object], tuple[st
 
 
 def _stand_in(want: Want, config: Mapping[str, object]) -> str:
-    if want.path in _SIMPLE:
-        return _SIMPLE[want.path]
     section, *_, last = want.path.split(".")
     if section == "tls":
         return certificates.STAND_IN
@@ -104,7 +107,12 @@ def _stand_in(want: Want, config: Mapping[str, object]) -> str:
         if last == "internalIp":
             return f"198.18.{number // 250}.{number % 250 + 1}"
         return f"198.19.{number // 16}.{number % 16 * 16}/28"
-    return f"ssh-ed25519 {'A' * 68}"
+    for candidate in _CANDIDATES:
+        try:
+            return want.checked(candidate)
+        except ValueError:
+            continue
+    raise AssertionError(f"{want.path} has no stand-in. Fix: add a valid one to _CANDIDATES in settings/standins.py")
 
 
 def _put(config: dict[str, object], path: str, value: object) -> None:
