@@ -16,13 +16,13 @@ PLACED: tuple[Callable[[Settings, fit.Placed], Iterator[Finding]], ...] = (fit.f
 
 def prove(settings: Settings, today: date) -> Judgement:
     """What all proofs find in a stack, and what becomes of it."""
-    return judge(_findings(settings, today), settings, today)
+    return judge(findings(settings, fit.placed(settings), today), settings, today)
 
 
-def _findings(settings: Settings, today: date) -> Iterator[Finding]:
+def findings(settings: Settings, stack: fit.Placed, today: date) -> Iterator[Finding]:
+    """What all proofs find in a stack, with its pods placed already."""
     for proof in PROOFS:
         yield from proof(settings)
     yield from certificates.find(settings, today)
-    stack = fit.placed(settings)
     for placed_proof in PLACED:
         yield from placed_proof(settings, stack)

@@ -7,6 +7,7 @@ RSA, and SCRAM can bind to their certificates, which it cannot with Ed25519.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Annotated
 
 from cryptography import x509
@@ -28,6 +29,9 @@ SERVICES = {
     "redis": ("redis-master", "redis-replica", "redis-sentinel"),
 }
 """The Services that clients connect to, by the server behind them."""
+
+STAND_IN = Path(__file__).with_name("stand-in.pem").read_text(encoding="utf-8")
+"""Stands where a stack file has no certificate yet, for the proofs. Nobody has its key, so that it serves nobody."""
 
 # Clocks differ between whoever issues a certificate and the servers that get it.
 _CLOCK_SKEW = timedelta(hours=1)

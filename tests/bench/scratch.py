@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.bench.engine import BIN, run
+from tests.stacks import tls
 
 DEADLINE = "600s"
 
@@ -19,6 +20,7 @@ def settings(stack: str, namespace: str) -> dict[str, object]:
             "protectData": False,
         },
         "cluster": {"storageClass": "local-path"},
+        **tls(namespace),
     }
 
 

@@ -135,7 +135,7 @@ def test_a_server_certificate_in_the_place_of_the_authority_is_told() -> None:
 
 def test_what_is_no_certificate_is_told_in_one_line() -> None:
     assert told({"tls": {"postgres": "-----BEGIN CERTIFICATE-----\nMIIB\n"}}) == [
-        "tls.postgres: not a certificate in PEM form. Got '-----BEGIN CERTIFICATE-----…'."
+        "tls.postgres: not a certificate in PEM form. Got '-----BEGIN CERTIFICATE-----\\nMIIB\\n'."
         " Fix: remove it and run `make configure STACK=mainnet`, which issues one"
     ]
 
