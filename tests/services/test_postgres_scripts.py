@@ -76,6 +76,7 @@ class Cluster:
                     "PGDATA": "/var/lib/postgresql/data/pgdata",
                     "PGPASSFILE": config.PGPASS,
                     "WATCH_SECONDS": "0.5",
+                    "SETTLE_SECONDS": "3",
                 },
             )
         )
@@ -351,6 +352,37 @@ def test_a_former_primary_comes_back_as_a_standby_although_the_settings_still_na
     cluster.await_standbys(heir, 2)
     cluster.await_says(primary, "rewinding this former primary")
     assert cluster.admin(primary, "select pg_is_in_recovery(), id from ledger") == "t|8"
+
+
+def test_a_former_primary_waits_for_a_peer_that_does_not_say_what_it_is(cluster: Cluster) -> None:
+    """A busy primary that is taken for a standby would be one of two."""
+    primary = cluster.the_primary()
+    heir = (primary + 1) % 3
+    cluster.lab.kill(f"postgres-{primary}")
+    cluster.promote(heir)
+    cluster.await_standbys(heir, 1)
+    cluster.admin(heir, "alter role gx_replication nologin")
+    cluster.start(primary)
+    cluster.await_says(primary, "is not permitted to log in")
+    cluster.await_says(primary, "does not say whether it is the primary")
+    assert cluster.admin(primary, "select 1") == ""
+    cluster.admin(heir, "alter role gx_replication login")
+    cluster.await_standbys(heir, 2)
+
+
+def test_a_password_that_changes_while_nobody_runs_keeps_no_primary_from_starting(cluster: Cluster) -> None:
+    """Standbys that know the old password only, and no primary that could give them the new one."""
+    primary = cluster.the_primary()
+    for ordinal in cluster.members:
+        cluster.lab.kill(f"postgres-{ordinal}")
+    cluster.set_passwords(PASSWORDS | {"replication": "another-password"})
+    try:
+        for ordinal in cluster.members:
+            cluster.start(ordinal)
+        cluster.lab.wait("the primary has started", lambda: cluster.primary() == primary)
+    finally:
+        cluster.set_passwords(PASSWORDS)
+    cluster.await_standbys(primary, 2)
 
 
 def test_a_former_primary_that_meets_only_a_newer_standby_waits(cluster: Cluster) -> None:

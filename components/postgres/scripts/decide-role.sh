@@ -12,6 +12,7 @@ unset PGOPTIONS
 . "${0%/*}/lib.sh"
 # What an instance that sees not all of its peers waits for before it goes on without them.
 rounds_without_peers=3
+began=$(date +%s)
 
 refuse() {
 	say "refused: $*"
@@ -36,7 +37,10 @@ ask_peer() {
 	[ "$state" -le 1 ] || return 0
 	alive=$((alive + 1))
 	answer=$(psql "host=$1 user=$replication_role replication=true connect_timeout=5 $proven" --no-psqlrc -qAt \
-		-c 'SHOW in_hot_standby' -c IDENTIFY_SYSTEM 2>/dev/null) || return 0
+		-c 'SHOW in_hot_standby' -c IDENTIFY_SYSTEM 2>"$PGPASSFILE.error") || {
+		[ "$state" -eq 1 ] || may_be_the_primary "$1"
+		return 0
+	}
 	recovering=$(echo "$answer" | sed -n 1p)
 	its_system=$(echo "$answer" | sed -n 2p | cut -d'|' -f1)
 	its_timeline=$(echo "$answer" | sed -n 2p | cut -d'|' -f2)
@@ -51,6 +55,16 @@ ask_peer() {
 		# A replaced primary that has not noticed yet is on an older timeline.
 		[ "$its_timeline" -lt "$primary_timeline" ] || primary=$1 primary_timeline=$its_timeline
 	fi
+}
+
+# Sets silent to a peer that lets others in, and may be the primary although it did not say so. A primary takes over a changed
+# password within the two minutes that the kubelets need to deliver it, a standby without a primary never.
+may_be_the_primary() {
+	if grep -q 'password authentication failed' "$PGPASSFILE.error" &&
+		[ $(($(date +%s) - began)) -ge "${SETTLE_SECONDS:-120}" ]; then
+		return
+	fi
+	silent="$1 ($(tail -n 1 "$PGPASSFILE.error"))"
 }
 
 control() {
@@ -176,6 +190,8 @@ decide_with_data() {
 		reason="a peer is on timeline $timeline, this former primary on $my_timeline; waiting for the primary that was promoted"
 	elif [ "$ordinal" != "$PRIMARY_ORDINAL" ]; then
 		reason="this was the primary, but the settings name postgres-$PRIMARY_ORDINAL; waiting for it"
+	elif [ -n "$silent" ]; then
+		reason="$silent runs and does not say whether it is the primary"
 	elif [ "$alive" -eq $((MEMBERS - 1)) ] || [ "$round" -ge "$rounds_without_peers" ]; then
 		say "primary: no peer is, the settings name this instance, and no peer is ahead ($alive of $((MEMBERS - 1)) peers seen)"
 		decided=yes
@@ -219,6 +235,7 @@ round=0 last=''
 while :; do
 	read_cluster
 	write_pgpass
+	silent=''
 	ask_peers
 	reason='' decided=''
 	if [ -e "$PGDATA.rewinding" ] && [ -n "$primary" ]; then
