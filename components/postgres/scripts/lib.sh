@@ -1,14 +1,16 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034
 # Shared by the scripts of a Postgres container. Sourced, never run.
 config=/etc/postgresql
 secrets=/etc/postgresql-secrets
+tls=/etc/postgresql-tls
+# For connections that carry data: to the server of that name alone, as the authority says.
+verified="sslmode=verify-full sslrootcert=$tls/ca.crt"
+# For questions about a peer's state, which a certificate that has ended must not leave unanswered: a primary that nobody sees
+# is two primaries. SCRAM, bound to the connection, proves that the other end knows the password, and never shows it.
+proven="sslmode=require channel_binding=require"
 replication_role=gx_replication
-# How these scripts connect over the network, whoever they are.
-# shellcheck disable=SC2034 # used where this is sourced
-connection='connect_timeout=3'
 ordinal=${POD_NAME##*-}
 # Made by failover.follow: the one primary that this standby may receive from.
-# shellcheck disable=SC2034 # likewise
 bound="${PGDATA:+${PGDATA%/*}/follow.conf}"
 
 say() {
@@ -44,8 +46,8 @@ write_pgpass() {
 	)
 }
 
-# 0 the server accepts connections, 1 it rejects them, 2 it does not answer in some seconds. Asks as a role that may connect: the server logs
-# every other one.
+# 0 the server accepts connections, 1 it rejects them, 2 it does not answer in some seconds. Asks as a role that may connect:
+# the server logs every other one.
 server_state() {
 	pg_isready --quiet --host="$1" --username="${3:-$replication_role}" --dbname=postgres --timeout="${2:-3}"
 }

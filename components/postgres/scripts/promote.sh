@@ -36,7 +36,7 @@ now() {
 
 # What an instance answers; it fails when there is none within some seconds.
 query() {
-	timeout "${3:-10}" psql "host=$(member "$1") user=$role dbname=postgres $connection" --no-psqlrc -qAt -c "$2" 2>&1
+	timeout "${3:-10}" psql "host=$(member "$1") user=$role dbname=postgres connect_timeout=3 $proven" --no-psqlrc -qAt -c "$2" 2>&1
 }
 
 # Ask one instance. It is out when it does not answer, and deaf when it lets others in but not this role.

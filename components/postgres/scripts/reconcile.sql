@@ -26,10 +26,12 @@ SELECT pg_is_in_recovery() AS standby \gset
 \set application_password `cat /etc/postgresql-secrets/application`
 \set replication_password `cat /etc/postgresql-secrets/replication`
 \set backup_password `cat /etc/postgresql-secrets/backup`
+\set exporter_password `cat /etc/postgresql-secrets/exporter`
 \set failover_password `cat /etc/postgresql-secrets/failover`
 ALTER ROLE :"admin" PASSWORD :'admin_password';
 ALTER ROLE gx_owner PASSWORD :'owner_password';
 ALTER ROLE gx_application PASSWORD :'application_password';
 ALTER ROLE gx_replication PASSWORD :'replication_password';
 ALTER ROLE gx_backup PASSWORD :'backup_password';
+ALTER ROLE gx_exporter PASSWORD :'exporter_password';
 ALTER ROLE gx_failover PASSWORD :'failover_password';
