@@ -206,6 +206,7 @@ def test_a_target_that_is_behind_first_gets_what_the_other_standby_confirmed(rig
     rig.await_writes(20)
     rig.lab.kill(f"postgres-{old}")
     rig.promote(target)
+    assert not rig.missing(set(rig.acknowledged()), target)
     assert f"promoting postgres-{other}, which has the most" in rig.said
     rig.await_writes(5)
     assert not rig.missing(rig.stop(), target)

@@ -248,7 +248,11 @@ while :; do
 	else
 		decide_without_data
 	fi
-	[ -z "$decided" ] || exit 0
+	if [ -n "$decided" ]; then
+		# Every session of the server would log, at each reload, that it is not there.
+		[ -e "$bound" ] || : >"$bound"
+		exit 0
+	fi
 	if [ "$reason" != "$last" ]; then
 		say "waiting: $reason"
 		last=$reason

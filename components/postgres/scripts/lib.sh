@@ -46,8 +46,8 @@ write_pgpass() {
 	)
 }
 
-# 0 the server accepts connections, 1 it rejects them, 2 it does not answer in some seconds. Asks as a role that may connect: the server logs
-# every other one.
+# 0 the server accepts connections, 1 it rejects them, 2 it does not answer in some seconds. Asks as a role that may connect:
+# the server logs every other one.
 server_state() {
 	pg_isready --quiet --host="$1" --username="${3:-$replication_role}" --dbname=postgres --timeout="${2:-3}"
 }

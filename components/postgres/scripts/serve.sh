@@ -63,10 +63,10 @@ follow_settings() {
 			kill -INT "$server"
 			return
 		fi
-		if [ "$role" = standby ] && [ -e "$bound" ] && ! grep -q "host=$(member "$PRIMARY_ORDINAL") " "$bound" &&
+		if [ "$role" = standby ] && [ -s "$bound" ] && ! grep -q "host=$(member "$PRIMARY_ORDINAL") " "$bound" &&
 			sh "${0%/*}/decide-role.sh" superseded; then
 			say "standby: the primary that it is bound to has been replaced; it follows whichever accepts writes"
-			rm "$bound"
+			: >"$bound"
 			kill -HUP "$server"
 		fi
 		wish="$role $MEMBERS $(digest "$secrets"/*)"
