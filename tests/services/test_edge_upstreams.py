@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +201,13 @@ def test_every_line_of_the_access_log_is_json_whatever_the_client_sends(bare: Ri
     lines = bare.run(FIRST, "cat /var/log/nginx/api.access.log").splitlines()
     assert {"time", "client", "status", "request_id", "cf_ray", "upstream_seconds"} <= set(json.loads(lines[-1]))
     assert all(json.loads(line) for line in lines)
+
+
+def test_gixy_finds_nothing_in_what_nginx_reads(bare: Rig, tmp_path: Path) -> None:
+    """It gets the whole, as ``nginx -T`` prints it, but for one check: a cache would hide a challenge just written."""
+    dump = tmp_path / "dump.conf"
+    dump.write_text(bare.run(FIRST, "nginx -T 2>/dev/null"))
+    argv = [Path(sys.executable).with_name("gixy"), "--skips", "try_files_is_evil_too", "--format", "json", dump]
+    found = subprocess.run(argv, capture_output=True, text=True, check=False)
+    findings = [each for each in json.loads(found.stdout) if each["severity"] in {"HIGH", "MEDIUM"}]
+    assert findings == [], found.stdout
