@@ -118,11 +118,23 @@ def test_with_origin_pulls_nobody_but_cloudflare_reaches_a_service(bare: Rig, tm
     assert rig.get(f"{SITE}/identity/").status == 200
 
 
-def test_ports_that_k3s_leads_to_traefik_are_explained_and_nothing_is_changed(bare: Rig) -> None:
-    """X-32: the rules of K3s's ServiceLB, as the portmap plugin of the CNI writes them."""
+IPTABLES = """iptables -t nat -N CNI-HOSTPORT-DNAT
+iptables -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment svclb-traefik -m multiport --dports 80,443 -j RETURN
+"""
+NFT = "nft 'table ip k3s { chain CNI-DN-a1b2c3 { tcp dport 80 counter accept; }; }'"
+
+
+@pytest.mark.parametrize(
+    ("rules", "undo"),
+    [
+        (IPTABLES, "iptables -t nat -F CNI-HOSTPORT-DNAT && iptables -t nat -X CNI-HOSTPORT-DNAT"),
+        (NFT, "nft delete table ip k3s"),
+    ],
+    ids=["iptables", "nft"],
+)
+def test_ports_that_k3s_leads_to_traefik_are_explained_and_nothing_is_changed(bare: Rig, rules: str, undo: str) -> None:
+    """X-32: the rules of K3s's ServiceLB, as the CNI writes them; the host may have no iptables of its own."""
     rig = changed(bare)
-    rules = "iptables -t nat -N CNI-HOSTPORT-DNAT && iptables -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment"
-    rules += ' \'dnat name: "cbr0" id: "svclb-traefik"\' -m multiport --dports 80,443 -j RETURN'
     rig.run(SECOND, rules)
     try:
         done = rig.provision(SECOND, rig.nginx(SECOND))
@@ -131,7 +143,7 @@ def test_ports_that_k3s_leads_to_traefik_are_explained_and_nothing_is_changed(ba
         assert "disable: [traefik, servicelb]" in done.stderr
         assert f"{DRIFT}K3s leads ports 80 and 443" in rig.ssh(SECOND, "bash -s", bare.nginx(SECOND).check()).stdout
     finally:
-        rig.run(SECOND, "iptables -t nat -F CNI-HOSTPORT-DNAT && iptables -t nat -X CNI-HOSTPORT-DNAT")
+        rig.run(SECOND, undo)
 
 
 def test_a_port_that_another_program_holds_is_named(bare: Rig) -> None:
