@@ -181,7 +181,8 @@ services = [
 # The imports stand here because a stack without DNS or edge should not pay for them.
 records: list[pulumi.Resource] = []
 if settings.dns is not None:
-    from components.dns_failover import DnsFailover, DnsFailoverArgs, cloudflare_provider
+    from components.cloudflare import cloudflare_provider
+    from components.dns_failover import DnsFailover, DnsFailoverArgs
 
     dns = DnsFailover(
         "dns",

@@ -1,19 +1,14 @@
-"""DNS of the public host name at Cloudflare: one A record per enabled origin, and the zone's SSL mode.
-
-Failing over is removing one record, so this module must start fast. Importing the generated SDK costs about three
-seconds of CPU (12 MB of classes) for the two used here, which are therefore declared on ``pulumi.CustomResource``; a
-test holds them to what the SDK registers. The SDK stays a requirement: it names the plugin and its version.
-"""
+"""DNS of the public host name at Cloudflare: one A record per enabled origin, the zone's SSL mode, load balancing."""
 
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 
 import pulumi
 
 from components.base import Component
+from components.cloudflare import resource
+from components.load_balancing import load_balancer
 from settings.model import Dns, Node, OriginState
 
 SSL_MODE = "strict"
@@ -21,37 +16,6 @@ SSL_MODE = "strict"
 
 TTL_AUTOMATIC = 1
 """The only TTL a proxied record can have (CF-06)."""
-
-
-@cache
-def _plugin_version() -> str:
-    return metadata.version("pulumi-cloudflare")
-
-
-def cloudflare_provider(dns: Dns, api_token: pulumi.Input[str]) -> pulumi.ProviderResource:
-    """Provider of the zone's account. The token is encrypted in the state, whatever it comes in as."""
-    return pulumi.ProviderResource(
-        "cloudflare",
-        "cloudflare",
-        {"apiToken": pulumi.Output.secret(api_token), "baseUrl": dns.base_url},
-        pulumi.ResourceOptions(version=_plugin_version(), additional_secret_outputs=["apiToken"]),
-    )
-
-
-class _DnsRecord(pulumi.CustomResource):
-    """``cloudflare.DnsRecord``: https://www.pulumi.com/registry/packages/cloudflare/api-docs/dnsrecord/."""
-
-    def __init__(self, name: str, props: Mapping[str, pulumi.Input[object]], opts: pulumi.ResourceOptions) -> None:
-        versioned = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(version=_plugin_version()))
-        super().__init__("cloudflare:index/dnsRecord:DnsRecord", name, dict(props), versioned)
-
-
-class _ZoneSetting(pulumi.CustomResource):
-    """``cloudflare.ZoneSetting``: https://www.pulumi.com/registry/packages/cloudflare/api-docs/zonesetting/."""
-
-    def __init__(self, name: str, props: Mapping[str, pulumi.Input[object]], opts: pulumi.ResourceOptions) -> None:
-        versioned = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(version=_plugin_version()))
-        super().__init__("cloudflare:index/zoneSetting:ZoneSetting", name, dict(props), versioned)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +36,8 @@ class DnsFailover(Component):
     With ``manageZoneSettings`` the zone's SSL mode is set to strict. A zone setting cannot be deleted: `destroy` leaves
     the mode as it is, the safe one.
 
+    With ``loadBalancing`` a load balancer answers for the name. The records stay for when it is taken away.
+
     Attributes:
         hostname: Name of the records.
         origins: Address of every enabled origin, by node.
@@ -88,7 +54,8 @@ class DnsFailover(Component):
             node: _address(node, args.nodes) for node, state in dns.origins.items() if state is OriginState.ENABLED
         }
         for node, address in origins.items():
-            _DnsRecord(
+            resource(
+                "DnsRecord",
                 self.child_name(node),
                 {
                     "zoneId": dns.zone_id,
@@ -104,11 +71,15 @@ class DnsFailover(Component):
                 self.child(delete_before_replace=False),
             )
         if dns.manage_zone_settings:
-            _ZoneSetting(
+            resource(
+                "ZoneSetting",
                 self.child_name("ssl"),
                 {"zoneId": dns.zone_id, "settingId": "ssl", "value": SSL_MODE},
                 self.child(),
             )
+        if dns.load_balancing is not None:
+            addresses = {node: _address(node, args.nodes) for node in dns.origins}
+            load_balancer(self, dns, dns.load_balancing, addresses, args.stack)
         self.hostname = pulumi.Output.from_input(dns.hostname)
         self.origins = pulumi.Output.from_input(origins)
         self.register_outputs({"hostname": self.hostname, "origins": self.origins})

@@ -493,6 +493,40 @@ class OriginState(StrEnum):
     DISABLED = "disabled"
 
 
+class CloudflareRegion(StrEnum):
+    """Regions of Cloudflare's network: https://developers.cloudflare.com/load-balancing/reference/region-mapping-api/."""
+
+    WESTERN_NORTH_AMERICA = "WNAM"
+    EASTERN_NORTH_AMERICA = "ENAM"
+    WESTERN_EUROPE = "WEU"
+    EASTERN_EUROPE = "EEU"
+    NORTHERN_SOUTH_AMERICA = "NSAM"
+    SOUTHERN_SOUTH_AMERICA = "SSAM"
+    OCEANIA = "OC"
+    MIDDLE_EAST = "ME"
+    NORTHERN_AFRICA = "NAF"
+    SOUTHERN_AFRICA = "SAF"
+    SOUTHERN_ASIA = "SAS"
+    SOUTH_EAST_ASIA = "SEAS"
+    NORTH_EAST_ASIA = "NEAS"
+
+
+class Steering(Section):
+    """Whom an origin serves (CF-14 to CF-17)."""
+
+    serves: tuple[CloudflareRegion, ...] = Field(description="Regions whose visitors come to this origin first.")
+    then: tuple[DnsLabel, ...] = Field(description="The other origins, in the order they take over in.")
+
+
+class LoadBalancing(Section):
+    """Cloudflare Load Balancing, a paid add-on (CF-13): health checks, steering by region, failover by itself."""
+
+    account_id: CloudflareId = Field(description="Identifier of the account, which owns pools and monitor.")
+    regions: dict[DnsLabel, Steering] = Field(
+        description="Every origin of dns.origins; the first serves who is in no region."
+    )
+
+
 class Dns(Section):
     """Cloudflare DNS of the public host name (CF rows). Failing over a region is one line under ``origins``."""
 
@@ -504,6 +538,9 @@ class Dns(Section):
         min_length=1, description="Node by node: enabled or disabled. At least one stays enabled (CF-20)."
     )
     manage_zone_settings: bool = Field(description="Own the zone-wide SSL mode; true in exactly one stack (X-69).")
+    load_balancing: LoadBalancing | None = Field(
+        default=None, description="Load balancer in front of the records; absent means the records alone."
+    )
     base_url: Url | None = Field(default=None, description="API endpoint; absent means Cloudflare itself.")
 
 

@@ -202,7 +202,32 @@ def origins_have_addresses(dns: Dns | None, cluster: Cluster) -> Iterator[Proble
             yield Problem(path, "a node without a public address", f"add publicIp to cluster.nodes.{name}")
 
 
+def load_balancing_serves_every_region_once(dns: Dns | None) -> Iterator[Problem]:
+    """Every origin has its place, every region one first origin, and every origin all the others behind it."""
+    if dns is None or dns.load_balancing is None:
+        return
+    seen: dict[str, str] = {}
+    for name in dns.origins.keys() ^ dns.load_balancing.regions.keys():
+        yield Problem(
+            f"dns.loadBalancing.regions.{name}",
+            "missing: an origin" if name in dns.origins else "no origin",
+            "name exactly the nodes of dns.origins",
+        )
+    for name, steering in dns.load_balancing.regions.items():
+        path = f"dns.loadBalancing.regions.{name}"
+        others = [each for each in dns.origins if each != name]
+        if sorted(steering.then) != sorted(others):
+            yield Problem(
+                f"{path}.then", "not all other origins, each once", f"order {', '.join(others)}", shown(steering.then)
+            )
+        for region in steering.serves:
+            if region in seen:
+                yield Problem(f"{path}.serves", f"{region} is served by {seen[region]} first", "name it once")
+            seen.setdefault(region, name)
+
+
 RULES = (
+    load_balancing_serves_every_region_once,
     names_are_unique,
     node_ports_are_unique,
     node_ports_are_the_environments_own,

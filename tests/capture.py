@@ -12,6 +12,14 @@ __all__ = ["RESOURCE_TYPES", "SECRET", "SIGNATURE", "STACK_TYPE", "Capture", "Re
 
 # Every resource type of a provider that the program may use. Anything else stops the program, so that a new type is
 # noticed here, by the sandbox's plugins and by their conformance suite.
+# Those of OPTIONAL_TYPES belong to settings that no committed stack file has.
+OPTIONAL_TYPES = frozenset(
+    {
+        "cloudflare:index/loadBalancer:LoadBalancer",
+        "cloudflare:index/loadBalancerMonitor:LoadBalancerMonitor",
+        "cloudflare:index/loadBalancerPool:LoadBalancerPool",
+    }
+)
 RESOURCE_TYPES = frozenset(
     {
         "pulumi:providers:cloudflare",

@@ -99,6 +99,24 @@ def test_the_token_is_roots_alone_and_nowhere_else_on_the_host(rig: Rig, by_dns:
     assert found.split() == [DNS_CREDENTIALS]
 
 
+def test_a_renewal_that_fails_leaves_the_pair_that_is_served(rig: Rig, by_dns: Settings) -> None:
+    """Nothing is half replaced when the authority does not answer, or when Nginx refuses its configuration."""
+    old, renew = rig.run(SECOND, SERIAL), "certbot -q renew --force-renewal --no-random-sleep-on-renew"
+    trust = f"REQUESTS_CA_BUNDLE={edge_hosts.CA_BUNDLE} CLOUDFLARE_API_URL={where.CLOUDFLARE_API_URL}"
+    assert rig.ssh(SECOND, f"{trust} HTTPS_PROXY=http://127.0.0.1:9 {renew}").returncode != 0
+    assert rig.run(SECOND, SERIAL) == old
+    assert DRIFT not in rig.ssh(SECOND, "bash -s", steps(rig, by_dns, SECOND)[-1].check()).stdout
+    rig.run(SECOND, "echo 'broken;' >/etc/nginx/conf.d/zz.conf")
+    rig.ssh(SECOND, f"{trust} {renew}")
+    assert rig.run(SECOND, SERIAL) == old, "reloaded with a configuration that does not pass"
+    assert rig.get(f"https://{HOST_NAME}/identity/", host=SECOND).status == 200
+    said = rig.ssh(SECOND, "bash -s", steps(rig, by_dns, SECOND)[-1].check()).stdout
+    assert f"{DRIFT}Nginx does not serve the certificate" in said
+    rig.run(SECOND, "rm /etc/nginx/conf.d/zz.conf")
+    rig.succeed(SECOND, steps(rig, by_dns, SECOND)[-1])
+    assert rig.run(SECOND, SERIAL) != old
+
+
 def test_another_directory_is_one_order_and_its_certificate_is_served(rig: Rig) -> None:
     """From the staging directory to the real one: Nginx's configuration does not change, the certificate does."""
     before, old = rig.orders(), rig.run(FIRST, SERIAL)

@@ -8,8 +8,9 @@ import pulumi
 import pulumi_cloudflare as cloudflare
 import pytest
 
-from components.dns_failover import DnsFailover, DnsFailoverArgs, cloudflare_provider
-from settings.model import Dns, OriginState, Settings
+from components.cloudflare import cloudflare_provider
+from components.dns_failover import DnsFailover, DnsFailoverArgs
+from settings.model import CloudflareRegion, Dns, LoadBalancing, OriginState, Settings, Steering
 from tests import capture
 from tests.capture import Capture, Registered
 from tests.stacks import settings
@@ -21,6 +22,19 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def mainnet() -> Settings:
     return settings("mainnet")
+
+
+ACCOUNT = "f" * 32
+KUL, PHX, FRA = "srv1089618", "srv1089624", "srv1092158"
+# CF-14 to CF-17: the document's countries by Cloudflare's regions; Asia fails over to Germany.
+BALANCED = LoadBalancing(
+    account_id=ACCOUNT,
+    regions={
+        KUL: Steering(serves=tuple(map(CloudflareRegion, ("SEAS", "NEAS", "OC", "SAS"))), then=(FRA, PHX)),
+        PHX: Steering(serves=tuple(map(CloudflareRegion, ("WNAM", "ENAM", "NSAM", "SSAM"))), then=(FRA, KUL)),
+        FRA: Steering(serves=tuple(map(CloudflareRegion, ("WEU", "EEU", "ME", "NAF", "SAF"))), then=(PHX, KUL)),
+    },
+)
 
 
 def run(values: Settings, **changes: object) -> Capture:
@@ -100,6 +114,89 @@ def test_the_light_classes_register_what_the_sdk_registers(mainnet: Settings) ->
         return sorted((r.type, r.name, r.inputs, r.secrets) for r in found.resources if r.custom)
 
     assert shape(run(mainnet, base_url=dns.base_url)) == shape(capture.run(with_sdk, stack="mainnet"))
+
+
+def test_a_load_balancer_steers_by_region_and_fails_over_in_the_given_order(mainnet: Settings) -> None:
+    found = run(mainnet, load_balancing=BALANCED)
+    identifier = {r.inputs["origins"][0]["name"]: f"{r.name}-id" for r in found.of("LoadBalancerPool")}
+    (balancer,) = found.of("LoadBalancer")
+    asia = [identifier[node] for node in (KUL, FRA, PHX)]
+    assert balancer.inputs["regionPools"]["SEAS"] == balancer.inputs["regionPools"]["OC"] == asia
+    assert balancer.inputs["regionPools"]["WEU"] == [identifier[node] for node in (FRA, PHX, KUL)]
+    assert len(balancer.inputs["regionPools"]) == len(CloudflareRegion)
+    assert balancer.inputs["fallbackPool"] == identifier[KUL]
+    assert (balancer.inputs["steeringPolicy"], balancer.inputs["sessionAffinity"]) == ("geo", "none")
+    (monitor,) = found.of("LoadBalancerMonitor")
+    assert monitor.inputs["header"] == {"Host": ["api.gxcoin.money"]}
+    assert (monitor.inputs["type"], monitor.inputs["path"], monitor.inputs["interval"]) == ("https", "/health", 60)
+    assert not run(mainnet).has("LoadBalancer")
+
+
+def test_draining_a_region_disables_its_pool_and_leaves_the_balancer_as_it_is(mainnet: Settings) -> None:
+    """A pool that is taken away must first leave every list; one that is disabled is passed over at once."""
+    assert mainnet.dns is not None
+    origins = {**mainnet.dns.origins, KUL: OriginState.DISABLED}
+    before = run(mainnet, load_balancing=BALANCED)
+    after = run(mainnet, load_balancing=BALANCED, origins=origins)
+    old = {r.name: r.inputs for r in before.resources if r.custom}
+    new = {r.name: r.inputs for r in after.resources if r.custom}
+    assert old.keys() - new.keys() == {f"dns-{KUL}"}
+    assert {name for name in new if new[name] != old[name]} == {f"dns-pool-{KUL}"}
+    assert new[f"dns-pool-{KUL}"]["enabled"] is False
+
+
+def test_load_balancing_registers_what_the_sdk_registers(mainnet: Settings) -> None:
+    assert mainnet.dns is not None
+    dns = mainnet.dns.model_copy(update={"origins": {KUL: OriginState.ENABLED}, "manage_zone_settings": False})
+    one = LoadBalancing(account_id=ACCOUNT, regions={KUL: Steering(serves=(CloudflareRegion("OC"),), then=())})
+
+    def with_sdk() -> None:
+        options = pulumi.ResourceOptions(provider=cloudflare.Provider("cloudflare", api_token=TOKEN))
+        monitor = cloudflare.LoadBalancerMonitor(
+            "dns-monitor",
+            account_id=ACCOUNT,
+            type="https",
+            method="GET",
+            path="/health",
+            expected_codes="200",
+            interval=60,
+            timeout=5,
+            retries=2,
+            header={"Host": [dns.hostname]},
+            description="api.gxcoin.money, managed by Pulumi stack mainnet",
+            opts=options,
+        )
+        pool = cloudflare.LoadBalancerPool(
+            f"dns-pool-{KUL}",
+            account_id=ACCOUNT,
+            name=f"mainnet-{KUL}",
+            origins=[cloudflare.LoadBalancerPoolOriginArgs(name=KUL, address="72.60.210.201", enabled=True)],
+            monitor=monitor.id,
+            enabled=True,
+            description="managed by Pulumi stack mainnet",
+            opts=options,
+        )
+        cloudflare.LoadBalancer(
+            "dns-balancer",
+            zone_id=dns.zone_id,
+            name=dns.hostname,
+            proxied=True,
+            steering_policy="geo",
+            default_pools=[pool.id],
+            fallback_pool=pool.id,
+            region_pools={"OC": [pool.id]},
+            session_affinity="none",
+            adaptive_routing=cloudflare.LoadBalancerAdaptiveRoutingArgs(failover_across_pools=True),
+            description="managed by Pulumi stack mainnet",
+            opts=options,
+        )
+
+    def shape(found: Capture) -> list[tuple[str, str, dict[str, object]]]:
+        return sorted((r.type, r.name, r.inputs) for r in found.resources if "/loadBalancer" in r.type)
+
+    light = run(mainnet, load_balancing=one, origins=dns.origins, manage_zone_settings=False)
+    assert len(shape(light)) == 3
+    assert shape(light) == shape(capture.run(with_sdk, stack="mainnet"))
 
 
 def test_importing_the_component_does_not_import_the_sdk() -> None:

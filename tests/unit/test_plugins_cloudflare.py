@@ -163,8 +163,8 @@ def test_deleting_a_zone_setting_changes_nothing_and_says_so(api: Api) -> None:
 
 def test_unknown_types_inputs_and_arguments_are_refused_by_name(api: Api) -> None:
     provider = configured(api)
-    with pytest.raises(ProviderError, match="loadBalancer"):
-        provider.check("urn:pulumi:s::p::cloudflare:index/loadBalancer:LoadBalancer::l", {}, {}, b"")
+    with pytest.raises(ProviderError, match="ruleset"):
+        provider.check("urn:pulumi:s::p::cloudflare:index/ruleset:Ruleset::r", {}, {}, b"")
     failures = provider.check(_RECORD, {}, {**_INPUTS, "colour": "red"}, b"").failures
     assert [name for name, _ in failures] == ["colour"]
     assert [name for name, _ in provider.check(_RECORD, {}, {"zoneId": "z"}, b"").failures] == ["name", "type", "ttl"]

@@ -55,6 +55,7 @@ start_at_boot() {
 arm() {
     local token=$1
     echo "$token" >"$pending"
+    # shellcheck disable=SC2016 # for the inner shell
     setsid bash -c '
         sleep "$1"
         [[ $(cat "$2" 2>/dev/null) == "$3" ]] || exit 0

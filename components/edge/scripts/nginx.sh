@@ -29,8 +29,12 @@ fail() {
 # led away never comes to whoever listens (X-32).
 taken_by() {
     local rules holder
-    rules=$({ iptables-save -t nat || nft list ruleset; } 2>/dev/null |
-        grep -E '(CNI-(HOSTPORT|DN)|KUBE-SERVICES).*dports? ([0-9]+,)*(80|443)(,[0-9]+)* ' | grep -v -- '-d 10\.' | head -n 1)
+    # Host ports of pods, as the CNI's portmap writes them. K3s has an iptables of its own, the host may have none.
+    rules=$(iptables-save -t nat 2>/dev/null |
+        grep -E '^-A CNI-(HOSTPORT|DN)[^ ]* .*dports? ([0-9]+,)*(80|443)(,[0-9]+)* ') ||
+        rules=$(nft list ruleset 2>/dev/null | awk '/chain CNI-(HOSTPORT|DN)/ { inside = 1 } /^[ \t]*}/ { inside = 0 }
+            inside && /dport (80|443) /') || true
+    rules=${rules%%$'\n'*}
     if [[ -n $rules ]]; then
         echo "K3s leads ports 80 and 443 of this node to a pod (Traefik by ServiceLB): $rules." \
             "Fix: on every server \"disable: [traefik, servicelb]\" in /etc/rancher/k3s/config.yaml, restart k3s"

@@ -1,4 +1,7 @@
-"""The Cloudflare provider: DNS records and zone settings. Configure, Check, Diff and previews make no request."""
+"""The Cloudflare provider: DNS records, zone settings and load balancing.
+
+Configure, Check, Diff and previews make no request.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from sandbox.plugins.cloudflare.client import DEFAULT_BASE_URL, Client, Cloudfla
 from sandbox.plugins.cloudflare.resources import (
     ANNOUNCEMENT,
     DNS_RECORD,
+    OWNERS,
+    ZONE_SETTING,
     Resource,
     from_api,
     resource_of,
@@ -108,22 +113,21 @@ class CloudflareProvider(Provider):
         if preview:
             return "", inputs
         given = plain(inputs)
-        zone = given["zoneId"]
-        if resource is DNS_RECORD:
-            if given.get("proxied") is True and given["ttl"] != 1:
-                raise ProviderError(
-                    "ttl must be set to 1 when `proxied` is true. When a DNS record is marked as `proxied` the TTL "
-                    "must be 1 as Cloudflare will control the TTL internally."
-                )
-            result = self._call(urn, "POST", f"/zones/{zone}/dns_records", to_api(given))
-            return result["id"], with_secrets_of({**given, **from_api(result, zone)}, inputs)
-        return given["settingId"], self._set(urn, inputs)
+        if resource is ZONE_SETTING:
+            return given["settingId"], self._set(urn, inputs)
+        if resource is DNS_RECORD and given.get("proxied") is True and given["ttl"] != 1:
+            raise ProviderError(
+                "ttl must be set to 1 when `proxied` is true. When a DNS record is marked as `proxied` the TTL "
+                "must be 1 as Cloudflare will control the TTL internally."
+            )
+        result = self._call(urn, "POST", resource.collection.format(**given), to_api(given))
+        return result["id"], with_secrets_of({**given, **from_api(result, _owner(given))}, inputs)
 
     def _set(self, urn: str, inputs: Properties) -> Properties:
         given = plain(inputs)
         body = {"value": given["value"]}
         result = self._call(urn, "PATCH", f"/zones/{given['zoneId']}/settings/{given['settingId']}", body)
-        state: Properties = with_secrets_of({**given, **from_api(result or {}, given["zoneId"])}, inputs)
+        state: Properties = with_secrets_of({**given, **from_api(result or {}, _owner(given))}, inputs)
         return state
 
     @override
@@ -131,18 +135,18 @@ class CloudflareProvider(Provider):
         resource = resource_of(resource_type(change.urn))
         if change.preview:
             return {**{key: value for key, value in change.olds.items() if key not in resource.inputs}, **change.news}
-        if resource is not DNS_RECORD:
+        if resource is ZONE_SETTING:
             return self._set(change.urn, change.news)
         given = plain(change.news)
-        zone = given["zoneId"]
-        result = self._call(change.urn, "PUT", f"/zones/{zone}/dns_records/{change.resource_id}", to_api(given))
-        state: Properties = with_secrets_of({**given, **from_api(result, zone)}, change.news)
+        path = f"{resource.collection.format(**given)}/{change.resource_id}"
+        result = self._call(change.urn, "PUT", path, to_api(given))
+        state: Properties = with_secrets_of({**given, **from_api(result, _owner(given))}, change.news)
         return state
 
     @override
     def delete(self, urn: str, resource_id: str, olds: Properties, timeout: float) -> None:
         resource = resource_of(resource_type(urn))
-        if resource is not DNS_RECORD:
+        if resource is ZONE_SETTING:
             setting = plain(olds).get("settingId", resource_id)
             self._log.log(
                 Severity.WARNING,
@@ -152,21 +156,20 @@ class CloudflareProvider(Provider):
                 urn,
             )
             return
-        self._call(urn, "DELETE", f"/zones/{plain(olds)['zoneId']}/dns_records/{resource_id}", None)
+        self._call(urn, "DELETE", f"{resource.collection.format(**plain(olds))}/{resource_id}", None)
 
     @override
     def read(self, urn: str, resource_id: str, olds: Properties, old_inputs: Properties) -> Existing | None:
         resource = resource_of(resource_type(urn))
-        zone, own_id = _located(resource, resource_id, plain(olds))
-        collection = "dns_records" if resource is DNS_RECORD else "settings"
+        owner, own_id = _located(resource, resource_id, plain(olds))
         try:
-            result = self._call(urn, "GET", f"/zones/{zone}/{collection}/{own_id}", None)
+            result = self._call(urn, "GET", f"{resource.collection.format(**owner)}/{own_id}", None)
         except CloudflareError as error:
             if error.status == 404:
                 return None
             raise
-        live = from_api(result, zone)
-        if resource is not DNS_RECORD:
+        live = from_api(result, owner)
+        if resource is ZONE_SETTING:
             live["settingId"] = own_id
         names = old_inputs.keys() if old_inputs else resource.inputs
         inputs = {key: live[key] for key in names if key in live}
@@ -187,15 +190,30 @@ def _change(name: str, state: Properties, before: Properties, after: Properties)
     known = state if name in state else before
     if name not in known:
         return ChangeKind.ADD
-    return None if known[name] == after[name] else ChangeKind.UPDATE
+    same = known[name] == after[name] or (before.get(name) == after[name] and _holds(known[name], after[name]))
+    return None if same else ChangeKind.UPDATE
 
 
-def _located(resource: Resource, resource_id: str, olds: Properties) -> tuple[str, str]:
-    """Zone and own id: from the state, or from an import id ``<zone>/<id>``."""
-    zone, separator, own_id = resource_id.partition("/")
+def _holds(known: Json, wanted: Json) -> bool:
+    """Whether a recorded value is the wanted one, but for what the API filled in."""
+    if isinstance(known, dict) and isinstance(wanted, dict):
+        return all(key in known and _holds(known[key], value) for key, value in wanted.items())
+    if isinstance(known, list) and isinstance(wanted, list):
+        return len(known) == len(wanted) and all(map(_holds, known, wanted))
+    return bool(known == wanted)
+
+
+def _owner(given: Properties) -> Properties:
+    return {name: given[name] for name in OWNERS if name in given}
+
+
+def _located(resource: Resource, resource_id: str, olds: Properties) -> tuple[Properties, str]:
+    """Owner and own id: from the state, or from an import id ``<zone or account>/<id>``."""
+    name = next(owner for owner in OWNERS if f"{{{owner}}}" in resource.collection)
+    owner, separator, own_id = resource_id.partition("/")
     if separator:
-        return zone, own_id
-    if "zoneId" not in olds:
+        return {name: owner}, own_id
+    if name not in olds:
         message = f"invalid import id {resource_id!r}: expected <zone_id>/<id> for {resource.type_token}"
         raise ProviderError(message)
-    return str(olds["zoneId"]), str(olds.get("settingId", resource_id))
+    return {name: olds[name]}, str(olds.get("settingId", resource_id))

@@ -1,7 +1,7 @@
 """The Cloudflare resources the stand-in knows, as the API sees them.
 
 https://github.com/cloudflare/terraform-provider-cloudflare/tree/main/internal/services (``dns_record``,
-``zone_setting``)
+``zone_setting``, ``load_balancer``, ``load_balancer_pool``, ``load_balancer_monitor``)
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Resource:
     inputs: tuple[str, ...]
     required: tuple[str, ...]
     replace_on: tuple[str, ...]
+    collection: str
+    """Path of the collection, with the input that names its owner in braces."""
     kept_when_unset: frozenset[str] = frozenset()
     """Inputs whose recorded value stays when the program stops giving one ("optional and computed")."""
 
@@ -36,6 +38,7 @@ DNS_RECORD = Resource(
     ),
     required=("zoneId", "name", "type", "ttl"),
     replace_on=("zoneId", "type"),
+    collection="/zones/{zoneId}/dns_records",
     kept_when_unset=frozenset({"settings", "tags", "data", "priority"}),
 )
 ZONE_SETTING = Resource(
@@ -43,8 +46,37 @@ ZONE_SETTING = Resource(
     inputs=("zoneId", "settingId", "value", "enabled"),
     required=("zoneId", "settingId", "value"),
     replace_on=("zoneId", "settingId"),
+    collection="/zones/{zoneId}/settings",
 )
-_RESOURCES = {resource.type_token: resource for resource in (DNS_RECORD, ZONE_SETTING)}
+_MONITOR = Resource(
+    type_token="cloudflare:index/loadBalancerMonitor:LoadBalancerMonitor",  # noqa: S106 - a type, not a credential
+    inputs=(
+        *("accountId", "type", "method", "path", "port", "expectedCodes", "expectedBody", "interval", "timeout"),
+        *("retries", "header", "followRedirects", "allowInsecure", "description", "consecutiveUp", "consecutiveDown"),
+    ),
+    required=("accountId",),
+    replace_on=("accountId",),
+    collection="/accounts/{accountId}/load_balancers/monitors",
+)
+_POOL = Resource(
+    type_token="cloudflare:index/loadBalancerPool:LoadBalancerPool",  # noqa: S106 - a type, not a credential
+    inputs=("accountId", "name", "origins", "monitor", "enabled", "minimumOrigins", "checkRegions", "description"),
+    required=("accountId", "name", "origins"),
+    replace_on=("accountId",),
+    collection="/accounts/{accountId}/load_balancers/pools",
+)
+_BALANCER = Resource(
+    type_token="cloudflare:index/loadBalancer:LoadBalancer",  # noqa: S106 - a type, not a credential
+    inputs=(
+        *("zoneId", "name", "defaultPools", "fallbackPool", "proxied", "ttl", "steeringPolicy", "regionPools"),
+        *("countryPools", "sessionAffinity", "adaptiveRouting", "enabled", "description"),
+    ),
+    required=("zoneId", "name", "defaultPools", "fallbackPool"),
+    replace_on=("zoneId",),
+    collection="/zones/{zoneId}/load_balancers",
+)
+_RESOURCES = {resource.type_token: resource for resource in (DNS_RECORD, ZONE_SETTING, _MONITOR, _POOL, _BALANCER)}
+OWNERS = ("zoneId", "accountId")
 
 
 def resource_of(token: str) -> Resource:
@@ -59,17 +91,17 @@ def resource_of(token: str) -> Resource:
 
 
 def to_api(inputs: Properties) -> Json:
-    """Inputs as an API body: names in snake case, nothing that is unset, and not the zone, which is in the path."""
-    return _rename({key: value for key, value in inputs.items() if key != "zoneId" and value is not None}, _snake)
+    """Inputs as an API body: names in snake case, nothing that is unset, and not the owner, which is in the path."""
+    return _rename({key: value for key, value in inputs.items() if key not in OWNERS and value is not None}, _snake)
 
 
-def from_api(result: Json, zone: str) -> Properties:
+def from_api(result: Json, owner: Properties) -> Properties:
     """An API result as outputs: names in camel case, nothing that is null; ``meta`` as the JSON text the SDK takes."""
     outputs: Properties = _rename({key: value for key, value in result.items() if value is not None}, _camel)
     outputs.pop("id", None)
     if "meta" in outputs:
         outputs["meta"] = json.dumps(outputs["meta"])
-    return {**outputs, "zoneId": zone}
+    return {**outputs, **owner}
 
 
 def _rename(value: Json, name: Json) -> Json:
