@@ -48,8 +48,9 @@ RESOURCE_TYPES = frozenset(
 
 
 def run(program: Callable[[], object], *, stack: str = "test", config: Mapping[str, str] | None = None) -> Capture:
-    """Run a program to its end and return what it registered; ``AssertionError`` for a type not in RESOURCE_TYPES."""
-    return capture.run(program, stack=stack, config=config or {}, secret_keys=SECRET_KEYS, known_types=RESOURCE_TYPES)
+    """Run a program to its end and return what it registered; ``AssertionError`` for an unknown type."""
+    known = RESOURCE_TYPES | OPTIONAL_TYPES
+    return capture.run(program, stack=stack, config=config or {}, secret_keys=SECRET_KEYS, known_types=known)
 
 
 def stack(name: str, patch: Mapping[str, object] | None = None) -> Capture:
