@@ -264,7 +264,7 @@ def _migration(migration: Migration, image: str | None, placement: Placement) ->
     steps = ("migrate", "seed") if migration.seed else ("migrate",)
     if image is not None:
         yield Workload(
-            name=migration.job_name(image),
+            name=migration.job_name(image, placement),
             kind=Kind.JOB,
             path="migration",
             placement=placement,

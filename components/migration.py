@@ -63,10 +63,10 @@ class DatabaseMigration(Component):
         job = k8s.batch.v1.Job(
             self.child_name("job"),
             metadata=owned(
-                args.settings.job_name(args.image),
+                args.settings.job_name(args.image, args.placement),
                 args.namespace,
                 labels={"app": APP},
-                # https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
+                # https://www.pulumi.com/registry/packages/kubernetes/api-docs/batch/v1/job/
                 annotations={"pulumi.com/replaceUnready": "true"},
             ),
             spec={
