@@ -199,15 +199,15 @@ def _cannot(stack: Placed) -> Finding:
     blocking = [stack.workload[name] for name in stack.verdict.blocking]
     counted = ", ".join(f"{each.name} ({each.replicas})" for each in blocking)
     together = "together " if len(blocking) > 1 else ""
-    first = blocking[-1]
+    path, got = _asked(blocking[-1])
     less = fewest_less(stack.hosts, stack.groups, {each.name for each in blocking if each.kind is Kind.DEPLOYMENT})
     return Finding(
         name="fit-nodes",
         severity=Severity.REFUSE,
         acceptable=False,
-        path=_replicas_path(first),
+        path=path,
         problem=f"no placement on the nodes exists: {counted} {together}have no room",
-        got=f"'{first.replicas}'",
+        got=f"'{got}'",
         fix=_fix(stack, less, "lower their requests, widen their placement, or add a node"),
     )
 
@@ -216,13 +216,14 @@ def _tight(settings: Settings, stack: Placed) -> Finding:
     pending = [stack.workload[name] for name in stack.verdict.pending]
     exists = "a placement exists" if stack.verdict.placements else "a placement could not be ruled out"
     refused = settings.environment.refuse_tight_fit
+    path, got = _asked(pending[0])
     return Finding(
         name="fit-tight",
         severity=Severity.REFUSE if refused else Severity.REPORT,
         resilience=True,
-        path=_replicas_path(pending[0]),
+        path=path,
         problem=f"{exists}, but the scheduler may miss it and leave {listed([each.name for each in pending])} pending",
-        got=f"'{pending[0].replicas}'",
+        got=f"'{got}'",
         fix="lower its replicas or requests, add a node, or accept fit-tight with a reason and a day",
     )
 
@@ -282,6 +283,14 @@ def _rank(verdict: Verdict) -> int:
 
 def _fix(stack: Placed, less: tuple[str, int] | None, otherwise: str) -> str:
     return f"lower {_replicas_path(stack.workload[less[0]])} to {less[1]}, or {otherwise}" if less else otherwise
+
+
+def _asked(workload: Workload) -> tuple[str, str]:
+    """The setting to lower and its value: the number of pods, or of a job, which has one pod, its size."""
+    if workload.lasting:
+        return _replicas_path(workload), str(workload.replicas)
+    container = workload.containers[0]
+    return f"{container.path}.{container.requests_key}.cpu", container.requests.cpu
 
 
 def _replicas_path(workload: Workload) -> str:
