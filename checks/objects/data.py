@@ -46,9 +46,15 @@ def nothing_in_clear(declared: Sequence[Declared]) -> Iterator[Breach]:
 
 
 def nothing_copied_from_a_secret(declared: Sequence[Declared]) -> Iterator[Breach]:
-    """No value of a Secret of this stack stands in another object. Shorter ones may be names, which are no secret."""
+    """No value of a Secret of this stack stands in another object.
+
+    Shorter ones may be names, which are no secret; nor is a certificate, which stands beside its key.
+    """
     secret = {
-        value for each in of_kind(declared, "Secret") for value in _values(each) if len(value) >= SHORTEST_PASSWORD
+        value
+        for each in of_kind(declared, "Secret")
+        for value in _values(each)
+        if len(value) >= SHORTEST_PASSWORD and not value.startswith("-----BEGIN CERTIFICATE-----")
     }
     for each in declared:
         if each.in_cluster and each.kind != "Secret":

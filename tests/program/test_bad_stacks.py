@@ -24,7 +24,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "that breaks a rule": ({"dns": {"hostname": "www.gxcoin.money"}}, "dns.hostname: not the host name of the edge"),
     "that a proof finds": (
         {"quota": {"pods": 30}},
-        "quota.pods: too small: the pods and the jobs postgres-promote-0 need",
+        "quota.pods: too small: the pods and the jobs",
     ),
 }
 

@@ -147,6 +147,7 @@ def _migration(name: str, values: Settings) -> None:
         image=values.images.migration,
         placement=values.placement.workloads,
         database=SecretKey(name="postgres-secrets", key="migration-url", digest="one"),
+        authority="database-authority",
     )
     DatabaseMigration(name, args)
 

@@ -85,7 +85,7 @@ def test_the_rules_judge_what_the_stacks_declare() -> None:
     kinds = {each.kind for each in found}
     assert {"Deployment", "StatefulSet", "ServiceAccount", "ConfigMap", "Secret", "LimitRange", "Namespace"} <= kinds
     assert {"NetworkPolicy", "Service", "DnsRecord"} <= kinds
-    assert {each.kind for each in found if each.protect} == {"Namespace", "StatefulSet"}
+    assert {each.kind for each in found if each.protect} == {"Namespace", "StatefulSet", "PersistentVolumeClaim"}
     assert any(
         port.get("nodePort") for each in found if each.kind == "Service" for port in each.inputs["spec"]["ports"]
     )

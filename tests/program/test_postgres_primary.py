@@ -15,7 +15,7 @@ def moved(**postgres: object) -> Capture:
 
 
 def job(program: Capture) -> Registered:
-    (found,) = program.of("Job")
+    (found,) = [each for each in program.of("Job") if each.kubernetes_name.startswith("postgres-promote-")]
     return found
 
 
@@ -77,7 +77,7 @@ def test_the_job_reads_one_password_and_no_other_secret(mainnet: Capture) -> Non
 
 
 def test_a_single_instance_has_no_job(testnet: Capture) -> None:
-    assert not testnet.has("Job")
+    assert "Job/postgres-promote-0" not in testnet.pods()
     assert testnet.one("Service", "postgres-primary").inputs["spec"]["selector"]["app"] == "postgres"
 
 

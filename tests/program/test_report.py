@@ -68,7 +68,7 @@ def test_a_path_that_opens_pods_that_roll_and_a_volume_that_is_replaced_are_told
     assert "| opens | svc-tax | a pod of fabric | TCP 7050, TCP 7051, TCP 7054 |" in text
     assert "Data: StatefulSet backend-mainnet/redis is replaced, protected: the engine refuses that." in text
     assert "| svc-tax | Deployment | 3 | 100m 256Mi |" in text.split("Roll-out")[1]
-    assert "| requestsStorage | 500Gi | 390Gi | 390Gi | 78 % | 140Gi | 110Gi |" in text
+    assert "| requestsStorage | 500Gi | 460Gi | 460Gi | 92 % | 70Gi | 40Gi |" in text
 
 
 def test_a_stack_that_is_refused_declares_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Mocks take any field, and a server drops one it does not know with no more than 
 
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
+import kubernetes_validate
 import pytest
 
 from tests import capture
