@@ -10,8 +10,9 @@ PLUGINS ?= standin
 PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
 
-.PHONY: help sandbox sandbox-status sandbox-down test test-fast test-services test-sandbox test-engine check format \
-        conformance bench configure adopt edge-drift settings-check schema lock
+.PHONY: help install sandbox sandbox-status sandbox-down test test-fast test-services test-sandbox test-engine check \
+        check-workflows format policy conformance bench configure adopt edge-drift settings-check preflight prove report pr-check \
+        schema lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -24,6 +25,8 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-dev.txt
 	@touch $@
+
+install: $(VENV)/.installed ## Install the Python packages that the program, the checks and the tests need
 
 lock: ## Pin requirements*.in with hashes
 	@$(BIN)/pip install --quiet pip-tools
@@ -49,6 +52,10 @@ check: $(VENV)/.installed ## Format, lint and types, with no finding
 	@$(BIN)/mypy .
 	@$(BIN)/python -m settings.schema --check
 
+check-workflows: $(VENV)/.installed ## Lint the GitHub workflows (Go)
+	@$(BIN)/zizmor --offline --no-progress --persona=auditor .github
+	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.7
+
 format: $(VENV)/.installed ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
@@ -67,6 +74,9 @@ conformance: $(VENV)/.installed ## The plugins' behaviour that the program relie
 
 test-engine: $(VENV)/.installed ## Whole stacks with the real engine on the sandbox (root)
 	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/engine
+
+policy: $(VENV)/.installed ## The policy pack on every stack, by the real engine on the sandbox (root)
+	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/engine/test_policy.py
 
 # The platform stays up from one to the next. The stacks come last: their pods are never quite idle, and their firewall
 # closes the node ports that the platform's own tests knock at.
@@ -87,6 +97,19 @@ configure: $(VENV)/.installed ## Fill in what a stack file still misses: STACK=�
 
 settings-check: $(VENV)/.installed ## Check a stack file without Pulumi: STACK=…
 	$(STACK_REQUIRED)@$(BIN)/python -m settings.check $(STACK)
+
+prove: $(VENV)/.installed ## Prove a stack file without Pulumi and without access: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m checks $(STACK)
+
+preflight: $(VENV)/.installed ## Look at the live cluster and hosts before a deployment, read-only: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m operations.preflight $(STACK)
+
+BASE ?= origin/main
+report: $(VENV)/.installed ## What a change does to a stack, as a reviewer reads it: STACK=…, BASE=a revision, PREVIEW=…
+	$(STACK_REQUIRED)@$(BIN)/python -m operations.report $(STACK) --base $(BASE) $(if $(PREVIEW),--preview $(PREVIEW)) \
+	  $(if $(CLIENT_SIDE),--client-side)
+
+pr-check: check check-workflows test-fast report ## What a pull request is checked with: STACK=…, BASE=a revision
 
 schema: $(VENV)/.installed ## Regenerate settings/schema.json
 	@$(BIN)/python -m settings.schema

@@ -18,6 +18,7 @@ from components.network_policies import policies, policies_elsewhere
 from components.postgres import PostgresCluster, PostgresClusterArgs
 from components.providers import kubernetes_provider, secret
 from components.redis import RedisCluster, RedisClusterArgs
+from components.tls import ServerTls
 from components.workload import Workload, WorkloadArgs
 from components.workload_config import ApplicationConfig, ApplicationConfigArgs
 from settings.loader import SettingsError, from_pulumi
@@ -65,6 +66,7 @@ postgres = PostgresCluster(
         placement=settings.placement.databases,
         image=images.postgres,
         secrets=secrets.postgres,
+        tls=ServerTls.of(settings, "postgres"),
         storage_class=settings.cluster.storage_class,
         protect=env.protect_data,
     ),
@@ -81,6 +83,7 @@ redis = RedisCluster(
         image=images.redis,
         proxy_image=images.haproxy,
         secrets=secrets.redis,
+        tls=ServerTls.of(settings, "redis"),
         storage_class=settings.cluster.storage_class,
         protect=env.protect_data,
     ),
@@ -89,7 +92,12 @@ redis = RedisCluster(
 
 config = ApplicationConfig(
     "config",
-    ApplicationConfigArgs(namespace=backend.namespace, log_level=env.log_level, fabric=settings.fabric),
+    ApplicationConfigArgs(
+        namespace=backend.namespace,
+        log_level=env.log_level,
+        authority=settings.tls.authority,
+        fabric=settings.fabric,
+    ),
     in_cluster(),
 )
 
@@ -116,6 +124,7 @@ def workload(
             placement=settings.placement.workloads,
             database=postgres.application_url,
             cache=redis.application_url,
+            authority=config.authority,
             config=config.sources(fabric_access=sized.fabric_access),
             fabric_access=sized.fabric_access,
             port=port,

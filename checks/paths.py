@@ -5,15 +5,18 @@ Read from the policies that each stack declares, not from the intent: what a rev
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks.policy_engine import ANY_PORT, Direction, End, PodPort, allowed
+from checks.policy_engine import ANY_PORT, Direction, End, PodPort, allowed, selects
 from checks.reachability import declaration, foreign_parties, own_parties
-from settings.check import read
+from checks.tables import Table
+from components.network_policies import Pods, Policy
 from settings.loader import SettingsError
 from settings.model import Settings
+from settings.stackfile import StackFileError
+from settings.standins import read
 
 
 @dataclass(frozen=True, order=True)
@@ -32,50 +35,129 @@ class Difference:
     opened: frozenset[Way]
     closed: frozenset[Way]
 
+    def table(self) -> Table:
+        """One row for all ways that share their ports and one of their ends; the same for the same difference."""
+        opened = (("opens", *row) for row in _rows(self.opened))
+        closed = (("closes", *row) for row in _rows(self.closed))
+        return Table(header=("", "from", "to", "ports"), rows=(*opened, *closed))
+
     def markdown(self) -> str:
-        """A table with one line for all ways that share their ports and one of their ends; stable byte by byte."""
+        """The table, or that there is nothing to tell."""
         if not self.opened and not self.closed:
             return "No network path opens or closes.\n"
-        lines = [f"| opens | {line} |" for line in _lines(self.opened)]
-        lines += [f"| closes | {line} |" for line in _lines(self.closed)]
-        return "\n".join(("| | from | to | ports |", "| --- | --- | --- | --- |", *lines, ""))
+        return self.table().markdown()
 
 
-def compare(before: Settings, after: Settings) -> Difference:
-    """The paths that only one of two versions of a stack opens."""
-    both = (before, after)
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What one version of a stack declares: its policies by namespace, its pods, and every end they could meet."""
+
+    policies: Mapping[str, tuple[Policy, ...]]
+    own: tuple[End, ...]
+    foreign: tuple[End, ...]
+
+
+def declared(settings: Settings) -> Declared:
+    """The policies of a stack and the ends they are about."""
+    policies = declaration(settings)
+    return Declared(
+        policies=policies,
+        own=tuple(party.end for party in own_parties(settings)),
+        foreign=tuple(party.end for party in foreign_parties(settings, policies)),
+    )
+
+
+def compare(before: Declared, after: Declared) -> Difference:
+    """The paths that only one of two versions of a stack opens: between its pods, and with all other ends."""
     # Judged against the ends of both: an address that one of them names is an address in the other too.
-    foreign = {
-        party.end.name: party.end for settings in both for party in foreign_parties(settings, declaration(settings))
+    foreign = {end.name: end for version in (before, after) for end in version.foreign}
+    kinds = _kinds(before, after)
+    opened: set[Way] = set()
+    closed: set[Way] = set()
+    for sources in kinds:
+        for targets in kinds:
+            old = _open(before, sources.before, targets.before)
+            new = _open(after, sources.after, targets.after)
+            pairs = [(source, target) for source in sources.names for target in targets.names] if old != new else []
+            opened |= {Way(*pair, port) for port in new - old for pair in pairs}
+            closed |= {Way(*pair, port) for port in old - new for pair in pairs}
+    for pods in kinds:
+        old_ends = _open_outside(before, pods.before, foreign.values())
+        new_ends = _open_outside(after, pods.after, foreign.values())
+        opened |= {end.of(name) for end in new_ends - old_ends for name in pods.names}
+        closed |= {end.of(name) for end in old_ends - new_ends for name in pods.names}
+    return Difference(opened=frozenset(opened), closed=frozenset(closed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """Pods that no policy of either version tells apart; hundreds of services are a few kinds."""
+
+    before: End | None
+    after: End | None
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Outside:
+    """A way between a pod, not named here, and an end that is none of the stack's pods."""
+
+    outward: bool
+    other: str
+    port: PodPort
+
+    def of(self, pod: str) -> Way:
+        return Way(pod, self.other, self.port) if self.outward else Way(self.other, pod, self.port)
+
+
+def _kinds(before: Declared, after: Declared) -> list[_Kind]:
+    old, new = ({end.name: end for end in version.own} for version in (before, after))
+    told_apart = [_told_apart(version) for version in (before, after)]
+    found: dict[object, list[str]] = {}
+    for name in dict.fromkeys((*old, *new)):
+        ends = (old.get(name), new.get(name))
+        key = tuple(
+            None if end is None else (end.namespace, *(selects(pods, end.labels) for pods in selectors))
+            for end, selectors in zip(ends, told_apart, strict=True)
+        )
+        found.setdefault(key, []).append(name)
+    return [_Kind(before=old.get(names[0]), after=new.get(names[0]), names=tuple(names)) for names in found.values()]
+
+
+def _told_apart(version: Declared) -> list[Pods]:
+    """Every selector of a version's policies."""
+    found = {
+        _key(pods): pods
+        for policies in version.policies.values()
+        for policy in policies
+        for pods in (policy.pods, *(peer.pods for rule in (*policy.ingress, *policy.egress) for peer in rule.peers))
     }
-    old, new = (open_ways(settings, foreign.values()) for settings in both)
-    return Difference(opened=new - old, closed=old - new)
+    return list(found.values())
 
 
-def open_ways(settings: Settings, foreign: Iterable[End]) -> frozenset[Way]:
-    """Every way that starts or ends in a pod of the stack and that the declared policies leave open."""
-    declared = declaration(settings)
-    own = [party.end for party in own_parties(settings)]
+def _open(version: Declared, source: End | None, target: End | None) -> frozenset[PodPort]:
+    """The ports on which both ends of a way are open."""
+    if source is None or target is None:
+        return frozenset()
+    out = allowed(version.policies.get(source.namespace, ()), Direction.EGRESS, source, target)
+    return _both(out, allowed(version.policies.get(target.namespace, ()), Direction.INGRESS, target, source))
 
-    def one_end(direction: Direction, end: End, other: End) -> frozenset[PodPort]:
-        return allowed(declared.get(end.namespace, ()), direction, end, other)
 
-    def both_ends(source: End, target: End) -> frozenset[PodPort]:
-        return _both(one_end(Direction.EGRESS, source, target), one_end(Direction.INGRESS, target, source))
-
-    ways = {
-        Way(source.name, target.name, port) for source in own for target in own for port in both_ends(source, target)
-    }
-    for pod in own:
-        # What is open to a pod without labels is open to every pod of its namespace, and is told once.
-        to_all: dict[str, set[tuple[bool, PodPort]]] = {}
-        for end in sorted(foreign, key=lambda each: len(each.labels)):
-            found = {(True, port) for port in both_ends(pod, end)} | {(False, port) for port in both_ends(end, pod)}
-            known = to_all.setdefault(end.namespace, found) if end.address is None else set()
-            for outward, port in found - known if known is not found else found:
-                ends = (pod.name, end.name) if outward else (end.name, pod.name)
-                ways.add(Way(*ends, port))
+def _open_outside(version: Declared, pod: End | None, foreign: Iterable[End]) -> frozenset[_Outside]:
+    # What is open to a pod without labels is open to every pod of its namespace, and is told once.
+    to_all: dict[str, set[tuple[bool, PodPort]]] = {}
+    ways: set[_Outside] = set()
+    for end in sorted(foreign, key=lambda each: len(each.labels)):
+        found = {(True, port) for port in _open(version, pod, end)}
+        found |= {(False, port) for port in _open(version, end, pod)}
+        known = to_all.setdefault(end.namespace, found) if end.address is None else set()
+        new = found if known is found else found - known
+        ways |= {_Outside(outward, end.name, port) for outward, port in new}
     return frozenset(ways)
+
+
+def _key(pods: Pods) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    return tuple(sorted(pods.labels.items())), pods.apps
 
 
 def _both(one: frozenset[PodPort], other: frozenset[PodPort]) -> frozenset[PodPort]:
@@ -84,7 +166,7 @@ def _both(one: frozenset[PodPort], other: frozenset[PodPort]) -> frozenset[PodPo
     return one if ANY_PORT in other else one & other
 
 
-def _lines(ways: Iterable[Way]) -> Iterator[str]:
+def _rows(ways: Iterable[Way]) -> Iterator[tuple[str, str, str]]:
     ports: dict[tuple[str, str], list[PodPort]] = {}
     for way in sorted(ways):
         ports.setdefault((way.source, way.target), []).append(way.port)
@@ -95,7 +177,7 @@ def _lines(ways: Iterable[Way]) -> Iterator[str]:
     for (target, on_ports), from_ in sources.items():
         targets.setdefault((tuple(from_), on_ports), []).append(target)
     for (from_all, on_ports), to in sorted(targets.items()):
-        yield f"{', '.join(from_all)} | {', '.join(to)} | {', '.join(map(str, on_ports))}"
+        yield ", ".join(from_all), ", ".join(to), ", ".join(map(str, on_ports))
 
 
 def main() -> int:
@@ -105,8 +187,9 @@ def main() -> int:
     parser.add_argument("new", type=Path, help="the stack file as it will be")
     arguments = parser.parse_args()
     try:
-        print(compare(read(arguments.old), read(arguments.new)).markdown(), end="")
-    except SettingsError as error:
+        before, after = (declared(read(path).settings) for path in (arguments.old, arguments.new))
+        print(compare(before, after).markdown(), end="")
+    except (SettingsError, StackFileError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

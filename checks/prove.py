@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import date
 
-from checks import drain, failover, fit, quota, reachability, sizes
+from checks import certificates, drain, failover, fit, quota, reachability, sizes
 from checks.findings import Finding, Judgement, judge
 from settings.model import Settings
 
@@ -16,12 +16,13 @@ PLACED: tuple[Callable[[Settings, fit.Placed], Iterator[Finding]], ...] = (fit.f
 
 def prove(settings: Settings, today: date) -> Judgement:
     """What all proofs find in a stack, and what becomes of it."""
-    return judge(_findings(settings), settings, today)
+    return judge(findings(settings, fit.placed(settings), today), settings, today)
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def findings(settings: Settings, stack: fit.Placed, today: date) -> Iterator[Finding]:
+    """What all proofs find in a stack, with its pods placed already."""
     for proof in PROOFS:
         yield from proof(settings)
-    stack = fit.placed(settings)
+    yield from certificates.find(settings, today)
     for placed_proof in PLACED:
         yield from placed_proof(settings, stack)

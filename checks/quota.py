@@ -154,7 +154,16 @@ def _least_change(dimension: Dimension, needed: int, every: Sequence[Workload]) 
     return f"raise it to {dimension.written(needed)}{cut}"
 
 
-def _volumes(quota: Quota, every: Sequence[Workload]) -> Iterator[Finding]:
+@dataclass(frozen=True, kw_only=True)
+class Volumes:
+    """The volume claims of a stack, their storage in bytes, and the settings that ask for them."""
+
+    claims: int
+    storage: int
+    paths: tuple[str, ...]
+
+
+def volumes(every: Sequence[Workload]) -> Volumes:
     """Every instance of a database has its own claims; what else claims has them once (QT-08, X-09)."""
     claims = [
         claim
@@ -162,16 +171,23 @@ def _volumes(quota: Quota, every: Sequence[Workload]) -> Iterator[Finding]:
         for claim in each.claims
         for _ in range(each.replicas if each.kind is Kind.STATEFUL_SET else 1)
     ]
-    storage = sum(whole_bytes(claim.storage) for claim in claims)
-    paths = " or ".join(sorted({claim.path for claim in claims}))
+    return Volumes(
+        claims=len(claims),
+        storage=sum(whole_bytes(claim.storage) for claim in claims),
+        paths=tuple(sorted({claim.path for claim in claims})),
+    )
+
+
+def _volumes(quota: Quota, every: Sequence[Workload]) -> Iterator[Finding]:
+    found = volumes(every)
     for path, hard, needed, written, fix in (
-        ("persistentVolumeClaims", quota.persistent_volume_claims, len(claims), str(len(claims)), "at least {0}"),
+        ("persistentVolumeClaims", quota.persistent_volume_claims, found.claims, str(found.claims), "at least {0}"),
         (
             "requestsStorage",
             whole_bytes(quota.requests_storage),
-            storage,
-            mebibytes(storage),
-            f"raise it to {{0}}, or lower {paths}",
+            found.storage,
+            mebibytes(found.storage),
+            f"raise it to {{0}}, or lower {' or '.join(found.paths)}",
         ),
     ):
         if needed > hard:
@@ -181,7 +197,7 @@ def _volumes(quota: Quota, every: Sequence[Workload]) -> Iterator[Finding]:
                 severity=Severity.REFUSE,
                 acceptable=False,
                 path=f"quota.{path}",
-                problem=f"too small for the {len(claims)} volumes of the stack, which need {written}",
+                problem=f"too small for the {found.claims} volumes of the stack, which need {written}",
                 got=shown(got),
                 fix=fix.format(written),
             )

@@ -11,6 +11,7 @@ from components.base import Component, content_hash, owned
 from components.network_policies import FABRIC_ACCESS, METRICS_PORT, POSTGRES_ACCESS, REDIS_ACCESS, SERVICE_ACCESS
 from components.placement import FAST_EVICTION, affinity, resources
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
+from components.tls import CLIENT_AUTHORITY, CLIENT_DIRECTORY
 from components.workload_config import ConfigSource, SecretKey
 from settings.model import Placement, Resources
 
@@ -45,6 +46,7 @@ class WorkloadArgs:
     placement: Placement
     database: SecretKey
     cache: SecretKey
+    authority: ConfigSource
     config: tuple[ConfigSource, ...]
     fabric_access: bool
     port: int | None = None
@@ -161,7 +163,8 @@ def content(args: WorkloadArgs) -> pulumi.Output[str]:
 
     Not a secret, though passwords are in it: it is one-way, and stands in the pods for all to see.
     """
-    digests = pulumi.Output.all(*(source.digest for source in args.config), args.database.digest, args.cache.digest)
+    sources: tuple[ConfigSource | SecretKey, ...] = (*args.config, args.authority, args.database, args.cache)
+    digests = pulumi.Output.all(*(source.digest for source in sources))
     return pulumi.Output.unsecret(digests.apply(lambda each: content_hash(" ".join(each))))
 
 
@@ -177,7 +180,10 @@ def pod_spec(args: WorkloadArgs, account: pulumi.Input[str]) -> dict[str, Any]:
         "affinity": affinity(args.placement, args.app, one_per_node=False),
         "tolerations": FAST_EVICTION,
         "containers": [_container(args)],
-        "volumes": [{"name": "tmp", "empty_dir": {"size_limit": "64Mi"}}],
+        "volumes": [
+            {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
+            {"name": "database-authority", "config_map": {"name": args.authority.name}},
+        ],
     }
     if args.replicas >= 2:
         spec["topology_spread_constraints"] = [
@@ -204,7 +210,10 @@ def _container(args: WorkloadArgs) -> dict[str, Any]:
         "ports": [*http, {"name": "metrics", "container_port": METRICS_PORT, "protocol": "TCP"}],
         "resources": resources(args.requests, args.limits),
         "security_context": CONTAINER_SECURITY_CONTEXT,
-        "volume_mounts": [{"name": "tmp", "mount_path": "/tmp"}],  # noqa: S108
+        "volume_mounts": [
+            {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a volume of the pod's own
+            {"name": "database-authority", "mount_path": CLIENT_DIRECTORY, "read_only": True},
+        ],
         "lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         **_probes(METRICS_PORT if args.port is None else args.port),
     }
@@ -212,6 +221,8 @@ def _container(args: WorkloadArgs) -> dict[str, Any]:
 
 def _environment(args: WorkloadArgs) -> list[dict[str, Any]]:
     values = {"SERVICE_NAME": args.app, "METRICS_PORT": str(METRICS_PORT)}
+    # A Redis URL cannot name the authority. https://nodejs.org/api/cli.html#node_extra_ca_certsfile
+    values["NODE_EXTRA_CA_CERTS"] = CLIENT_AUTHORITY
     values |= {} if args.port is None else {"PORT": str(args.port)}
     fields = {"POD_NAME": "metadata.name", "NODE_NAME": "spec.nodeName"}
     secrets = {"DATABASE_URL": args.database, "REDIS_URL": args.cache}

@@ -7,12 +7,13 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.base import Component, content_hash, owned
+from components.tls import AUTHORITY
 from settings.model import Endpoint, Fabric, LogLevel
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigSource:
-    """A ConfigMap whose keys become environment variables, and the digest of its content."""
+    """A ConfigMap that pods read at their start, and the digest of its content."""
 
     name: pulumi.Input[str]
     digest: str
@@ -33,22 +34,26 @@ class ApplicationConfigArgs:
 
     namespace: pulumi.Input[str]
     log_level: LogLevel
+    authority: str
     fabric: Fabric | None
 
 
 class ApplicationConfig(Component):
     """The environment that workloads share: the log level for all, Fabric's endpoints for those with Fabric access.
 
-    Two ConfigMaps, so that a changed Fabric endpoint rolls no pod that does not read it.
+    A ConfigMap each, so that a changed Fabric endpoint rolls no pod that does not read it. A third one is a file: what
+    the databases' certificates are verified with.
 
     Attributes:
         application: Name of the ConfigMap that every workload reads.
         fabric: Name of the ConfigMap with Fabric's endpoints; None where there is no Fabric.
+        authority: ConfigMap with the databases' authorities, to be mounted at ``components.tls.CLIENT_DIRECTORY``.
     """
 
     area = "app"
     application: pulumi.Output[str]
     fabric: pulumi.Output[str] | None
+    authority: ConfigSource
 
     def __init__(self, name: str, args: ApplicationConfigArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
@@ -61,7 +66,13 @@ class ApplicationConfig(Component):
             endpoints = fabric_environment(args.fabric)
             self.fabric = self._config_map("fabric-endpoints", endpoints, args.namespace)
             self._fabric = ConfigSource(name=self.fabric, digest=content_hash(endpoints))
-        self.register_outputs({"application": self.application, "fabric": self.fabric})
+        authority = {AUTHORITY: args.authority}
+        self.authority = ConfigSource(
+            name=self._config_map("database-authority", authority, args.namespace), digest=content_hash(authority)
+        )
+        self.register_outputs(
+            {"application": self.application, "fabric": self.fabric, "authority": self.authority.name}
+        )
 
     def sources(self, *, fabric_access: bool) -> tuple[ConfigSource, ...]:
         """What a workload reads. Raises ``ValueError`` for Fabric access where there is no Fabric."""

@@ -55,7 +55,13 @@ def power_off(layout: Layout, name: str) -> None:
     """
     netns = layout.netns(name)
     if _exists(netns):
-        processes.wait_until(f"every process of {name} is gone", lambda: not _kill_all(netns), timeout=30)
+        killed: set[int] = set()
+        # A process leaves its network a moment before it ends; until then it would be taken for running.
+        processes.wait_until(
+            f"every process of {name} is gone",
+            lambda: not _kill_all(netns, killed) and not any(map(processes.lives, killed)),
+            timeout=30,
+        )
     processes.stop(layout, _init(name), grace=0)
     if _exists(netns):
         run(["ip", "netns", "delete", netns])
@@ -134,12 +140,13 @@ def _exists(netns: str) -> bool:
     return Path("/run/netns", netns).exists()
 
 
-def _kill_all(netns: str) -> list[int]:
-    """Kill every process in a network namespace; return those that were there."""
+def _kill_all(netns: str, killed: set[int]) -> bool:
+    """Kill every process in a network namespace and note it in ``killed``; whether any was there."""
     pids = [int(pid) for pid in run(["ip", "netns", "pids", netns]).split()]
     for pid in pids:
         processes.kill(pid, signal.SIGKILL)
-    return pids
+    killed.update(pids)
+    return bool(pids)
 
 
 def _sysctl(netns: str, settings: Sequence[str]) -> None:

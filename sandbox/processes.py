@@ -95,6 +95,11 @@ def stop(layout: Layout, name: str, grace: float = 5) -> None:
     _record(layout, name).unlink(missing_ok=True)
 
 
+def lives(pid: int) -> bool:
+    """Whether a process has not ended; one whose exit status nobody has asked for yet has."""
+    return bool(_start_time(pid))
+
+
 def kill(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
     """Signal a process that may be gone already."""
     try:

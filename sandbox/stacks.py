@@ -11,19 +11,20 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox import layout as where
 from sandbox.layout import Layout
 from sandbox.processes import SandboxError
-from settings import stackfile
+from settings import certificates, stackfile
 
 if TYPE_CHECKING:
     from sandbox.stack_values import Values
 
 PASSWORDS = {
-    "postgres": ("admin", "owner", "application", "replication", "backup"),
+    "postgres": ("admin", "owner", "application", "replication", "backup", "exporter"),
     "redis": ("application", "replication", "sentinel", "backup", "exporter"),
 }
 
@@ -60,13 +61,15 @@ def prepare(stack: str) -> Path:
     values = gather(layout)
     path = overlay_path(layout, stack)
     base = stackfile.config((layout.root / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
-    plain = {"config": stackfile.prefixed(_plain(base, values))}
+    pairs = _pairs(base)
+    plain = {"config": stackfile.prefixed(_plain(base, values, pairs))}
     known = stackfile.parse(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept: dict[str, object] = {key: value for key, value in known.items() if key != "config"}
     entries = known.get("config")
-    key = f"{stackfile.PROJECT}:secrets"
-    if isinstance(entries, Mapping) and key in entries:
-        kept["config"] = {key: entries[key]}
+    key, tls = f"{stackfile.PROJECT}:secrets", f"{stackfile.PROJECT}:tls"
+    # Certificates go with their keys, which are among the secrets.
+    if isinstance(entries, Mapping) and key in entries and tls in entries:
+        kept["config"] = {each: entries[each] for each in (key, tls)}
         _write(path, stackfile.dump(stackfile.merge(plain, kept)))
         return path
     with tempfile.TemporaryDirectory(prefix="stack-", dir=layout.runtime) as scratch:
@@ -75,7 +78,7 @@ def prepare(stack: str) -> Path:
         made = Path(scratch) / f"Pulumi.{stack}.yaml"
         made.write_text(stackfile.dump(plain), encoding="utf-8")
         _pulumi(layout, scratch, "stack", "select", "--create", stack)
-        for name, secret in _secrets(base, values):
+        for name, secret in _secrets(base, values, pairs):
             argv = (
                 "config",
                 "set",
@@ -92,13 +95,14 @@ def prepare(stack: str) -> Path:
     return path
 
 
-def _plain(base: Mapping[str, object], values: "Values") -> dict[str, object]:
+def _plain(base: Mapping[str, object], values: "Values", pairs: Mapping[str, certificates.Pair]) -> dict[str, object]:
     plain: dict[str, object] = {
         "cluster": {
             "kubeconfig": str(where.current().kubeconfig),
             "nodes": {node.name: {"internalIp": node.address, "podCidr": node.pod_cidr} for node in where.NODES},
         },
         "images": _images(base, values.images),
+        "tls": {name: pair.certificate for name, pair in pairs.items()},
     }
     if "edge" in base:
         plain["edge"] = {
@@ -122,10 +126,26 @@ def _images(base: Mapping[str, object], images: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _secrets(base: Mapping[str, object], values: "Values") -> Iterator[tuple[str, str]]:
+def _pairs(base: Mapping[str, object]) -> dict[str, certificates.Pair]:
+    """An authority and what it signs for the stack's databases, by name."""
+    environment, now = _mapping(base["environment"]), datetime.now(UTC)
+    authority = certificates.new_authority(str(environment["name"]), now)
+    namespace = str(environment["namespace"])
+    servers = {
+        server: certificates.new_server(server, namespace, authority=authority, now=now)
+        for server in certificates.SERVICES
+    }
+    return {certificates.AUTHORITY: authority, **servers}
+
+
+def _secrets(
+    base: Mapping[str, object], values: "Values", pairs: Mapping[str, certificates.Pair]
+) -> Iterator[tuple[str, str]]:
     for group, roles in PASSWORDS.items():
         for role in roles:
             yield f"{group}.{role}", secrets.token_urlsafe(32)
+    for name, pair in pairs.items():
+        yield f"tls.{name}Key", pair.key
     if "dns" in base:
         yield "cloudflareApiToken", values.api_token
         if _mapping(_mapping(base.get("edge", {})).get("acme", {})).get("challenge") == "dns-01":

@@ -2,12 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from settings import stackfile
 from settings.loader import SettingsError, load
-from settings.model import Settings
+from settings.standins import encrypted, leaves, opened
 
 
 def main() -> int:
@@ -19,45 +18,20 @@ def main() -> int:
     if not path.exists():
         print(f"{path.name} does not exist. Fix: name an existing stack, or start it as a copy of one", file=sys.stderr)
         return 1
-    config = stackfile.config(path.read_text(encoding="utf-8"))
-    secrets = dict(_leaves(config.get("secrets", {})))
-    for name, value in sorted(secrets.items()):
-        print(f"  {name}: {'present' if stackfile.is_secure(value) else 'in clear'}")
-    encrypted = all(stackfile.is_secure(value) for value in secrets.values())
     try:
-        load(_opened(config), stack=stack, secret_keys=frozenset({"secrets"} if encrypted else ()))
+        config = stackfile.config(path.read_text(encoding="utf-8"))
+    except stackfile.StackFileError as error:
+        print(f"{path.name}: {error}", file=sys.stderr)
+        return 1
+    for name, value in sorted(leaves(config.get("secrets", {}))):
+        print(f"  {name}: {'present' if stackfile.is_secure(value) else 'in clear'}")
+    try:
+        load(opened(config), stack=stack, secret_keys=encrypted(config))
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{path.name} is complete and consistent.")
     return 0
-
-
-def read(path: Path) -> Settings:
-    """The settings of a stack file, with a stand-in for every encrypted value. Raises ``SettingsError``."""
-    stack = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
-    return load(_opened(stackfile.config(path.read_text(encoding="utf-8"))), stack=stack)
-
-
-def _opened(config: Mapping[str, object]) -> dict[str, object]:
-    """The config with a stand-in for every encrypted value, each different, which no rule finds fault with."""
-
-    def opened(value: object, path: str) -> object:
-        if stackfile.is_secure(value):
-            return f"-----BEGIN PRIVATE KEY-----{path}" if path == "secrets.sshPrivateKey" else f"encrypted.{path}"
-        if isinstance(value, Mapping):
-            return {key: opened(item, f"{path}.{key}") for key, item in value.items()}
-        return value
-
-    return {key: opened(value, key) for key, value in config.items()}
-
-
-def _leaves(value: object, path: str = "secrets") -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and not stackfile.is_secure(value):
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}")
-    else:
-        yield path, value
 
 
 if __name__ == "__main__":

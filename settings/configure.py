@@ -1,6 +1,7 @@
-"""``python -m settings.configure STACK``: fills in what a stack file still misses, and touches nothing it has.
+"""``python -m settings.configure STACK``: fills in what a stack file misses, and touches nothing that still serves.
 
-Reads what it can (nodes, host keys, the zone), generates the passwords and asks for the rest. Every value is stored by
+Reads what it can (nodes, host keys, the zone), generates the passwords, issues the databases' certificates and asks for
+the rest. Every value is stored by
 ``pulumi config set`` through its standard input; no secret is on a command line or on the screen. Running it again asks
 only for what is still missing.
 """
@@ -13,12 +14,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from settings import discovery, stackfile
+from settings import certificates, discovery, stackfile
 from settings.types import has_digest
 from settings.wanted import Want, at, wanted
 
@@ -39,7 +41,9 @@ class Session:
     config: Mapping[str, object]
     answers: Mapping[str, object]
     interactive: bool
+    now: datetime
     found: dict[str, str] = field(default_factory=dict)
+    issued: dict[str, certificates.Pair] = field(default_factory=dict)
 
     @cached_property
     def nodes(self) -> Mapping[str, Mapping[str, str]]:
@@ -54,11 +58,38 @@ class Session:
         if answer is not None:
             return self._taken(want, str(answer)), "answers"
         if want.generated:
-            return secrets.token_urlsafe(32), "generated"
+            return self._generated(want), "generated"
         discovered = self._discovered(want)
         if discovered is not None:
             return want.checked(discovered[0]), discovered[1]
         return (self._asked(want), "asked") if self.interactive else None
+
+    def _generated(self, want: Want) -> str:
+        """A password, or a certificate or its key; those two are made at once, when the first of them is asked for."""
+        section, _, name = want.path.removeprefix("secrets.").partition(".")
+        if section != "tls":
+            return secrets.token_urlsafe(32)
+        name = name.removesuffix("Key")
+        if name not in self.issued:
+            self.issued[name] = self._issued(name)
+        return self.issued[name].key if want.secret else self.issued[name].certificate
+
+    def _issued(self, name: str) -> certificates.Pair:
+        path = f"tls.{certificates.AUTHORITY}"
+        trusted = self.found.get(path) or str(at(self.config, path) or "")
+        if name == certificates.AUTHORITY:
+            new = certificates.new_authority(str(at(self.config, "environment.name")), self.now)
+            # An authority before it stays trusted until an operator removes it.
+            return certificates.Pair(certificate=f"{trusted.rstrip()}\n{new.certificate}".lstrip(), key=new.key)
+        key = self._stored(f"secrets.{path}Key")
+        if key is None:
+            raise ConfigureError(f"secrets.{path}Key: missing. Fix: run the command again")
+        return certificates.new_server(
+            name,
+            str(at(self.config, "environment.namespace")),
+            authority=certificates.Pair(certificate=trusted, key=key),
+            now=self.now,
+        )
 
     def _discovered(self, want: Want) -> tuple[str, str] | None:
         section, _, rest = want.path.partition(".")
@@ -68,7 +99,7 @@ class Session:
         elif want.path.startswith("edge.ssh.hostKeys."):
             value, source = self._host_key(want.path.rsplit(".", 1)[1]), "the node, confirmed"
         elif want.path == "dns.zoneId":
-            token = self._token()
+            token = self._stored(TOKEN)
             value, source = discovery.zone_id(str(at(self.config, "dns.zone")), token) if token else None, "Cloudflare"
         elif want.path == TOKEN:
             value, source = os.environ.get("CLOUDFLARE_API_TOKEN"), "CLOUDFLARE_API_TOKEN"
@@ -92,11 +123,11 @@ class Session:
         print("Compare it on the node's console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
         return key if input("Is it the same? [yes/no] ").strip() == "yes" else None
 
-    def _token(self) -> str | None:
-        """The Cloudflare token of this run, or the one that the stack file has already."""
-        if TOKEN in self.found or at(self.config, TOKEN) is None:
-            return self.found.get(TOKEN)
-        return self.pulumi("config", "get", "--path", f"{stackfile.PROJECT}:{TOKEN}").strip()
+    def _stored(self, path: str) -> str | None:
+        """A secret of this run, or the one that the stack file has already."""
+        if path in self.found or at(self.config, path) is None:
+            return self.found.get(path)
+        return self.pulumi("config", "get", "--path", f"{stackfile.PROJECT}:{path}").strip()
 
     def _asked(self, want: Want) -> str:
         while True:
@@ -170,9 +201,10 @@ def _configure(stack: str, answers: Path | None, *, dry_run: bool) -> int:
         config=stackfile.config(path.read_text(encoding="utf-8")),
         answers=_answers(answers),
         interactive=answers is None and not dry_run,
+        now=datetime.now(UTC),
     )
     open_wants = []
-    for want in wanted(session.config):
+    for want in wanted(session.config, session.now):
         value = session.value(want)
         if value is None:
             open_wants.append(want)
@@ -180,13 +212,18 @@ def _configure(stack: str, answers: Path | None, *, dry_run: bool) -> int:
         session.found[want.path] = value[0]
         if not dry_run:
             session.store(want, value[0])
-        shown = "(secret)" if want.secret else value[0]
-        print(f"{'would set' if dry_run else 'set'} {want.path} = {shown}    from: {value[1]}")
+        print(f"{'would set' if dry_run else 'set'} {want.path} = {_shown(want, value[0])}    from: {value[1]}")
     for want in open_wants:
         print(f"still missing {want.path}: {want.question}")
     if not session.found and not open_wants:
         print(f"{path.name} misses nothing.")
     return 1 if open_wants else 0
+
+
+def _shown(want: Want, value: str) -> str:
+    if want.secret:
+        return "(secret)"
+    return f"(certificate, until {certificates.ends(value).date()})" if want.path.startswith("tls.") else value
 
 
 def _answers(path: Path | None) -> Mapping[str, object]:

@@ -73,9 +73,10 @@ def _decoded(value: str) -> object:
     return decoded
 
 
-def _json(value: object) -> str:
-    # YAML has dates, JSON has not; what should have been quoted is then refused as text that is no good.
-    return json.dumps(value, default=str)
+def _json(value: object) -> bytes:
+    # YAML has dates, JSON has not; what should have been quoted is then refused as text that is no good. So is half a
+    # character, which YAML can escape and UTF-8 has no room for.
+    return json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _sections(given: Mapping[str, object], wrong: set[str]) -> dict[str, object]:

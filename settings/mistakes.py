@@ -13,7 +13,7 @@ from settings.model import Section, Settings
 from settings.problems import Problem, path_of, shown
 
 # What an operator cannot know by heart and `make configure` reads, generates, resolves or asks for.
-CONFIGURED = ("cluster.nodes.", "edge.ssh.", "edge.acme.email", "dns.zoneId", "images.", "secrets.")
+CONFIGURED = ("cluster.nodes.", "edge.ssh.", "edge.acme.email", "dns.zoneId", "images.", "tls.", "secrets.")
 
 _TEXT = ("not text", "put it in quotes")
 _WHOLE_NUMBER = ("not a whole number", "write a whole number without quotes")
@@ -29,6 +29,7 @@ _PLAIN = {
     "dict_type": _OBJECT,
     "tuple_type": ("not a list", "write its items in brackets, as [a, b]"),
     "string_too_short": ("empty", "write a text, or leave the key out where it is optional"),
+    "string_too_long": ("longer than 253 characters", "write less"),
     "too_short": _EMPTY,
 }
 
@@ -65,7 +66,8 @@ def _wrong_value(detail: ErrorDetails) -> tuple[str, str]:
         return "not one of its choices", f"write {context['expected']}".replace("'", "")
     if kind == "literal_error":
         return "not allowed", f"write {str(context['expected']).lower()}"
-    return _PLAIN[kind]
+    # What the model refuses in a way that has no words here yet is still a mistake in the file and no traceback.
+    return _PLAIN.get(kind, ("not of its form", "write it as settings/schema.json describes"))
 
 
 def _missing(location: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
+from settings.certificates import Certificate, Certificates
 from settings.types import (
     Cidr,
     CloudflareId,
@@ -21,11 +22,16 @@ from settings.types import (
     ImageRef,
     IpAddress,
     IsoDate,
+    LabelKey,
+    LabelValue,
+    Memory,
+    NodeIp,
     NodePort,
     Port,
     PublicIpv4,
     Quantity,
     Replicas,
+    SqlName,
     Text,
     Url,
     UrlPrefix,
@@ -56,7 +62,7 @@ class Environment(Section):
 
     name: DnsLabel = Field(description="Short name of the environment: mainnet, testnet or devnet.")
     namespace: DnsLabel = Field(description="Kubernetes namespace of the backend (NS-01 to NS-03).")
-    labels: dict[str, str] = Field(description="Labels of the namespace (NS-01 to NS-03).")
+    labels: dict[LabelKey, LabelValue] = Field(description="Labels of the namespace (NS-01 to NS-03).")
     log_level: LogLevel = Field(description="Log level of workers and services (API-22).")
     priority: Annotated[int, Field(ge=-1000, le=1_000_000)] = Field(
         description="Value of the environment's PriorityClass; mainnet is above testnet, and Fabric above both."
@@ -87,7 +93,7 @@ class Node(Section):
     role: NodeRole = Field(description="K3s role.")
     region: Text = Field(description="Name of the region in reports and alerts.")
     zone: DnsLabel = Field(description="Value of the label topology.kubernetes.io/zone; requests stay in their zone.")
-    internal_ip: IpAddress = Field(description="The node's InternalIP as `kubectl get nodes -o wide` shows it.")
+    internal_ip: NodeIp = Field(description="The node's InternalIP as `kubectl get nodes -o wide` shows it.")
     public_ip: PublicIpv4 | None = Field(
         default=None, description="Public IPv4 address; absent when the node serves no public traffic."
     )
@@ -95,9 +101,9 @@ class Node(Section):
         description="Pod network of the node, `kubectl get node -o jsonpath={.spec.podCIDR}` (X-15)."
     )
     cpu: Quantity = Field(description="Cores of the machine.")
-    memory: Quantity = Field(description="Memory of the machine.")
+    memory: Memory = Field(description="Memory of the machine.")
     reserved_cpu: Quantity = Field(description="Cores that Fabric and the system use on the node (CL-11).")
-    reserved_memory: Quantity = Field(description="Memory that Fabric and the system use on the node (CL-11).")
+    reserved_memory: Memory = Field(description="Memory that Fabric and the system use on the node (CL-11).")
 
 
 class Cluster(Section):
@@ -144,7 +150,7 @@ class Resources(Section):
     """CPU and memory of one kind."""
 
     cpu: Quantity
-    memory: Quantity
+    memory: Memory
 
 
 class Quota(Section):
@@ -154,7 +160,7 @@ class Quota(Section):
     limits: Resources
     persistent_volume_claims: Annotated[int, Field(ge=0)]
     pods: Annotated[int, Field(ge=1)]
-    requests_storage: Quantity
+    requests_storage: Memory
 
 
 class ContainerLimits(Section):
@@ -201,11 +207,11 @@ class Postgres(Section):
     allow_bootstrap: bool = Field(
         description="Whether an empty volume may become a new, empty database. True for the first `up` only."
     )
-    storage: Quantity
+    storage: Memory
     requests: Resources
     limits: Resources
-    database: Text = Field(description="Name of the application's database (PG-16).")
-    admin_user: Text = Field(description="Bootstrap superuser, for administration and migrations only (X-40).")
+    database: SqlName = Field(description="Name of the application's database (PG-16).")
+    admin_user: SqlName = Field(description="Bootstrap superuser, for administration and migrations only (X-40).")
     max_connections: Annotated[int, Field(ge=20, le=5000)] = Field(
         description="Server-wide limit; must hold every client's pool (X-25)."
     )
@@ -220,10 +226,10 @@ class Redis(Section):
     replicas: Replicas = Field(
         description="Instances: one master, the rest replicas. One instance runs without Sentinel."
     )
-    storage: Quantity
+    storage: Memory
     requests: Resources
     limits: Resources
-    max_memory: Quantity = Field(
+    max_memory: Memory = Field(
         description="maxmemory; below the limit, with room for the copy-on-write of a fork (RD-13)."
     )
     sidecar_requests: Resources = Field(description="Requests of a sentinel container.")
@@ -231,6 +237,20 @@ class Redis(Section):
     proxy_replicas: Replicas = Field(description="HAProxy pods behind redis-master; unused with one instance.")
     proxy_requests: Resources
     proxy_limits: Resources
+
+
+class Tls(Section):
+    """Certificates of the databases, none of them secret; their keys are under ``secrets.tls`` (X-74)."""
+
+    authority: Certificates = Field(
+        description="What clients and standbys trust: the stack's own authority; while it is replaced, the old one too."
+    )
+    postgres: Certificate = Field(description="Certificate of every Postgres instance.")
+    redis: Certificate = Field(description="Certificate of every Redis instance and sentinel.")
+
+    def servers(self) -> dict[str, str]:
+        """The servers' certificates, by the server."""
+        return {"postgres": self.postgres, "redis": self.redis}
 
 
 # --- workloads -------------------------------------------------------------------------------------------------------
@@ -477,6 +497,7 @@ class PostgresSecrets(Section):
     application: SecretStr
     replication: SecretStr
     backup: SecretStr
+    exporter: SecretStr
 
 
 class RedisSecrets(Section):
@@ -489,11 +510,24 @@ class RedisSecrets(Section):
     exporter: SecretStr
 
 
+class TlsSecrets(Section):
+    """Private keys in PEM form: of the authority, which the program never reads, and of the servers."""
+
+    authority_key: SecretStr
+    postgres_key: SecretStr
+    redis_key: SecretStr
+
+    def servers(self) -> dict[str, SecretStr]:
+        """The servers' keys, by the server."""
+        return {"postgres": self.postgres_key, "redis": self.redis_key}
+
+
 class Secrets(Section):
     """Everything secret. Encrypted in the stack file; `make configure` generates what can be generated."""
 
     postgres: PostgresSecrets
     redis: RedisSecrets
+    tls: TlsSecrets
     cloudflare_api_token: SecretStr | None = Field(
         default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
     )
@@ -535,6 +569,7 @@ class Settings(Section):
     fabric: Fabric | None = None
     postgres: Postgres
     redis: Redis
+    tls: Tls
     workers: dict[DnsLabel, Worker]
     services: dict[DnsLabel, Service]
     edge: Edge | None = None

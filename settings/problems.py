@@ -42,13 +42,18 @@ def shown(value: object) -> str:
         return "a list"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "nothing"}[value]
-    text = str(value)
-    return f"'{text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + '…'}'"
+    return f"'{_one_line(str(value))}'"
+
+
+def _one_line(text: str) -> str:
+    """Text that neither breaks a line nor fills the screen."""
+    short = text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in short)
 
 
 def path_of(location: tuple[str | int, ...]) -> str:
     """Keys and list positions as one path: ``edge.nodes[0]``."""
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        path += f"[{part}]" if isinstance(part, int) else f".{_one_line(part)}" if path else _one_line(part)
     return path

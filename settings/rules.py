@@ -7,14 +7,23 @@ name; it runs when those are valid in themselves, so that one run of the program
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 
-from settings import rules_capacity, rules_exposure, rules_placement, rules_secrets
+from settings import (
+    rules_capacity,
+    rules_certificates,
+    rules_exposure,
+    rules_identity,
+    rules_placement,
+    rules_secrets,
+)
 from settings.problems import Problem
 
 RULES: tuple[Callable[..., Iterator[Problem]], ...] = (
+    *rules_identity.RULES,
     *rules_placement.RULES,
     *rules_exposure.RULES,
     *rules_secrets.RULES,
     *rules_capacity.RULES,
+    *rules_certificates.RULES,
 )
 
 

@@ -1,10 +1,17 @@
 """Rules on what the public reaches: NodePorts, paths, edge nodes, DNS origins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from settings.model import Cluster, Dns, Edge, Exposure, Service, Worker
+from settings.model import Cluster, Dns, Edge, Environment, Exposure, Service, Worker
 from settings.problems import Problem, shown
 from settings.rules_placement import unknown_node
+
+NODE_PORTS: Mapping[str, range] = {
+    "mainnet": range(30001, 30011),
+    "testnet": range(30011, 30021),
+    "devnet": range(30021, 30031),
+}
+"""NodePorts of each environment: they are one namespace in the whole cluster (X-05, NPORT-12)."""
 
 
 def names_are_unique(workers: dict[str, Worker], services: dict[str, Service]) -> Iterator[Problem]:
@@ -27,6 +34,26 @@ def node_ports_are_unique(services: dict[str, Service]) -> Iterator[Problem]:
                 shown(service.node_port),
             )
         seen.setdefault(service.node_port, name)
+
+
+def foreign_node_port(environment: str, port: int) -> tuple[str, str] | None:
+    """The problem and the remedy of a NodePort that is not this environment's; None when it is."""
+    owner = next((name for name, ports in NODE_PORTS.items() if port in ports), None)
+    if environment in NODE_PORTS and owner != environment:
+        own = NODE_PORTS[environment]
+        return f"no NodePort of {environment}", f"one of {own.start} to {own.stop - 1}"
+    if environment not in NODE_PORTS and owner is not None:
+        return f"a NodePort of {owner}", "take one that no other environment has"
+    return None
+
+
+def node_ports_are_the_environments_own(environment: Environment, services: dict[str, Service]) -> Iterator[Problem]:
+    """Two environments on one cluster never ask for one NodePort (X-05)."""
+    for name, service in services.items():
+        if service.node_port is not None:
+            foreign = foreign_node_port(environment.name, service.node_port)
+            if foreign is not None:
+                yield Problem(f"services.{name}.nodePort", *foreign, shown(service.node_port))
 
 
 def paths_are_unique(services: dict[str, Service]) -> Iterator[Problem]:
@@ -79,7 +106,10 @@ def edge_nodes_are_reachable(edge: Edge | None, cluster: Cluster) -> Iterator[Pr
 
 
 def provisioned_nodes_are_pinned(edge: Edge | None, cluster: Cluster) -> Iterator[Problem]:
-    """Every node that is provisioned over SSH has a pinned host key, and no other is named."""
+    """Every node that is provisioned over SSH has a pinned host key.
+
+    Keys and counters of other nodes are idle: taking the firewall or an edge node away is one edit, at night too.
+    """
     if edge is None:
         return
     provisioned = [name for name in cluster.nodes if name in edge.nodes or edge.firewall is not None]
@@ -92,12 +122,8 @@ def provisioned_nodes_are_pinned(edge: Edge | None, cluster: Cluster) -> Iterato
             )
     for section, names in (("ssh.hostKeys", edge.ssh.host_keys), ("reprovision", edge.reprovision)):
         for name in names:
-            if name not in provisioned:
-                yield Problem(
-                    f"edge.{section}.{name}",
-                    "no node that is provisioned",
-                    f"one of {', '.join(provisioned)}, or remove it",
-                )
+            if name not in cluster.nodes:
+                yield unknown_node(f"edge.{section}.{name}", name, cluster)
 
 
 def edge_exposes_services(edge: Edge | None, services: dict[str, Service]) -> Iterator[Problem]:
@@ -204,6 +230,7 @@ RULES = (
     load_balancing_serves_every_region_once,
     names_are_unique,
     node_ports_are_unique,
+    node_ports_are_the_environments_own,
     paths_are_unique,
     metrics_port_is_free,
     edge_nodes_are_reachable,

@@ -45,6 +45,27 @@ def pod_networks_do_not_overlap(cluster: Cluster) -> Iterator[Problem]:
         seen.append((name, network))
 
 
+def pod_networks_hold_no_node(cluster: Cluster) -> Iterator[Problem]:
+    """A pod network is opened to Nginx and closed to the outside as a whole (X-15): no machine is part of it."""
+    addresses = [
+        (name, ipaddress.ip_address(address))
+        for name, node in cluster.nodes.items()
+        for address in (node.internal_ip, node.public_ip)
+        if address is not None
+    ]
+    for name, node in cluster.nodes.items():
+        network = ipaddress.ip_network(node.pod_cidr)
+        inside = next((other for other, address in addresses if address in network), None)
+        # A network of all addresses holds every machine, of whichever version.
+        if inside is not None or network.prefixlen == 0:
+            yield Problem(
+                f"cluster.nodes.{name}.podCidr",
+                f"holds the address of {inside or 'every machine'}",
+                f"take it from `kubectl get node {name} -o jsonpath={{.spec.podCIDR}}`",
+                shown(node.pod_cidr),
+            )
+
+
 def reserved_leaves_room(cluster: Cluster) -> Iterator[Problem]:
     """A node's reservation is smaller than the node."""
     for name, node in cluster.nodes.items():
@@ -88,7 +109,8 @@ def databases_have_a_node_each(
     """Two instances of a database never share a node (PG-09, RD-04)."""
     nodes = hosts(placement.databases, cluster)
     for kind, replicas in (("postgres", postgres.replicas), ("redis", redis.replicas)):
-        if replicas > len(nodes):
+        # Without any, the selection itself is told.
+        if nodes and replicas > len(nodes):
             yield Problem(
                 f"{kind}.replicas",
                 f"one instance a node, and placement.databases.require leaves {_counted(nodes)}",
@@ -162,6 +184,7 @@ def _counted(nodes: Collection[str]) -> str:
 RULES = (
     addresses_are_unique,
     pod_networks_do_not_overlap,
+    pod_networks_hold_no_node,
     reserved_leaves_room,
     selections_name_nodes,
     databases_have_a_node_each,

@@ -1,13 +1,18 @@
 """Reads stack files without Pulumi, for the commands and tests that work on the file itself."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 PROJECT = "gx-backend-infra"
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class StackFileError(ValueError):
+    """Text that is no stack file. Its message is one line with the place and the remedy."""
 
 
 def path(stack: str, directory: Path = ROOT) -> Path:
@@ -16,8 +21,15 @@ def path(stack: str, directory: Path = ROOT) -> Path:
 
 
 def parse(text: str) -> dict[str, object]:
-    """A whole stack file: ``config``, and what the engine adds to it."""
-    document = yaml.load(text, Loader=yaml.CSafeLoader)
+    """A whole stack file: ``config``, and what the engine adds to it. Raises ``StackFileError``."""
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader that knows no key twice
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
+        raise StackFileError(f"{place}: {error.problem}. Fix: correct the YAML there") from None
+    except yaml.YAMLError as error:
+        raise StackFileError(f"the file: {str(error).splitlines()[0]}. Fix: save it as plain UTF-8 text") from None
     return document if isinstance(document, dict) else {}
 
 
@@ -26,7 +38,8 @@ def config(text: str) -> dict[str, object]:
     entries = parse(text).get("config")
     if not isinstance(entries, Mapping):
         return {}
-    return {key.removeprefix(f"{PROJECT}:"): value for key, value in entries.items() if key.startswith(f"{PROJECT}:")}
+    own = {str(key): value for key, value in entries.items() if str(key).startswith(f"{PROJECT}:")}
+    return {key.removeprefix(f"{PROJECT}:"): value for key, value in own.items()}
 
 
 def prefixed(values: Mapping[str, object]) -> dict[str, object]:
@@ -56,6 +69,20 @@ def merge(base: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, 
 def is_secure(value: object) -> bool:
     """Whether a value of a stack file is encrypted."""
     return isinstance(value, Mapping) and set(value) == {"secure"}
+
+
+class _Loader(yaml.CSafeLoader):
+    """Refuses a key that stands twice, as the engine does; PyYAML would take the last one and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key that is no text", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.CSafeDumper):

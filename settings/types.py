@@ -12,8 +12,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
+# [0-9], not \d, which takes the digits of every script.
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_LABEL_KEY = re.compile(r"(?:[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+# The API server counts up to 2^63.
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(k|M|G|T|Ki|Mi|Gi|Ti)?")
+_NEARLY_BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgt])i?b", re.IGNORECASE)
 _QUANTITY_FACTOR = {
     "": Decimal(1),
     "m": Decimal("0.001"),
@@ -28,16 +34,17 @@ _QUANTITY_FACTOR = {
 }
 # https://github.com/distribution/reference/blob/main/regexp.go, restricted to references with a tag.
 _IMAGE = re.compile(
-    r"([a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
-    r":([\w][\w.-]{0,127})(?:@(sha256:[0-9a-f]{64}))?",
+    r"([a-z0-9]+(?:[._-][a-z0-9]+)*(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r":([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})(?:@(sha256:[0-9a-f]{64}))?",
 )
 _HOST_KEY = re.compile(r"(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]{40,}={0,3}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _HEX32 = re.compile(r"[0-9a-f]{32}")
 _URL_PREFIX = re.compile(r"/[a-z0-9][a-z0-9-]*")
-_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[^\s?#]*)?")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_DURATION = re.compile(r"\d+(s|m|h|d)")
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^\s?#]*)?")
+_SQL_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DURATION = re.compile(r"0*[1-9][0-9]{0,8}(s|m|h|d)")
 
 
 def dns_label(value: str) -> str:
@@ -66,9 +73,32 @@ def quantity(value: str) -> str:
     https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """
     if not _QUANTITY.fullmatch(value):
-        raise ValueError("not a Kubernetes quantity. Fix: write it as 500m, 2, 512Mi or 100Gi")
+        near = _NEARLY_BYTES.fullmatch(value)
+        example = f"{near[1]}{near[2].upper()}i" if near else "500m, 2, 512Mi or 100Gi"
+        raise ValueError(f"not a Kubernetes quantity. Fix: write it as {example}")
     if amount(value) == 0:
         raise ValueError("a quantity of zero. Fix: give the amount the container really needs")
+    return value
+
+
+def memory(value: str) -> str:
+    """Kubernetes quantity of memory or storage. ``100m`` is a tenth of a byte there, and Kubernetes takes it."""
+    if value.endswith("m") and _QUANTITY.fullmatch(value):
+        raise ValueError(f"thousandths of a byte. Fix: write {value[:-1]}Mi or {value[:-1]}Gi")
+    return quantity(value)
+
+
+def label_key(value: str) -> str:
+    """Key of a Kubernetes label, with or without a prefix."""
+    if not _LABEL_KEY.fullmatch(value):
+        raise ValueError("not a label's key. Fix: letters, digits, '-', '_' and '.', at most 63, as environment")
+    return value
+
+
+def label_value(value: str) -> str:
+    """Value of a Kubernetes label."""
+    if not _LABEL_VALUE.fullmatch(value):
+        raise ValueError("not a label's value. Fix: letters, digits, '-', '_' and '.', at most 63, as production")
     return value
 
 
@@ -86,6 +116,8 @@ def image_ref(value: str) -> str:
         raise ValueError(
             "not a full image reference. Fix: registry/name:tag@sha256:…, as docker.io/library/redis:7-alpine@sha256:…"
         )
+    if value.partition("@")[0].endswith(":latest"):
+        raise ValueError("a tag that names no version. Fix: take the tag of a release, as 7-alpine")
     return value
 
 
@@ -108,6 +140,16 @@ def ip_address(value: str) -> str:
         return str(ipaddress.ip_address(value))
     except ValueError:
         raise ValueError("not an IP address. Fix: write it as 192.0.2.10") from None
+
+
+def node_ip(value: str) -> str:
+    """Address under which the nodes reach each other."""
+    address = ipaddress.ip_address(ip_address(value))
+    if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local:
+        raise ValueError(
+            "no address that other nodes can reach. Fix: the node's InternalIP in `kubectl get nodes -o wide`"
+        )
+    return str(address)
 
 
 def public_ipv4(value: str) -> str:
@@ -159,7 +201,7 @@ def url(value: str) -> str:
 
 
 def duration(value: str) -> str:
-    """Whole number of seconds, minutes, hours or days."""
+    """Whole number of seconds, minutes, hours or days, above zero."""
     if not _DURATION.fullmatch(value):
         raise ValueError("not a duration. Fix: write it as 30s, 10m, 6h or 7d")
     return value
@@ -176,6 +218,20 @@ def iso_date(value: str) -> str:
     return value
 
 
+def sql_name(value: str) -> str:
+    """Name of a database or a role that needs no quotes in SQL, in a URL or in pg_hba.conf."""
+    if not _SQL_NAME.fullmatch(value):
+        raise ValueError("not a plain SQL name. Fix: lower-case letters, digits and '_', at most 63, as gx_protocol")
+    return value
+
+
+def one_line(value: str) -> str:
+    """Text without line breaks and control characters, which would end a line of a file it is written into."""
+    if not value.isprintable():
+        raise ValueError("more than one line, or a control character. Fix: write it on one line")
+    return value
+
+
 def _pattern(expression: re.Pattern[str], *also: str) -> WithJsonSchema:
     """What an editor can check of a type: its form, or that it is a number where ``also`` allows one."""
     return WithJsonSchema({"type": ["string", *also] if also else "string", "pattern": f"^(?:{expression.pattern})$"})
@@ -185,8 +241,12 @@ DnsLabel = Annotated[str, AfterValidator(dns_label), _pattern(_DNS_LABEL)]
 Fqdn = Annotated[str, AfterValidator(fqdn)]
 Quantity = Annotated[str, BeforeValidator(number_as_text), AfterValidator(quantity), _pattern(_QUANTITY, "number")]
 ImageRef = Annotated[str, AfterValidator(image_ref), _pattern(_IMAGE)]
+Memory = Annotated[str, BeforeValidator(number_as_text), AfterValidator(memory), _pattern(_BYTES, "number")]
+LabelKey = Annotated[str, AfterValidator(label_key), _pattern(_LABEL_KEY)]
+LabelValue = Annotated[str, AfterValidator(label_value), _pattern(_LABEL_VALUE)]
 Cidr = Annotated[str, AfterValidator(cidr)]
 IpAddress = Annotated[str, AfterValidator(ip_address)]
+NodeIp = Annotated[str, AfterValidator(node_ip)]
 PublicIpv4 = Annotated[str, AfterValidator(public_ipv4), WithJsonSchema({"type": "string", "format": "ipv4"})]
 UrlPrefix = Annotated[str, AfterValidator(url_prefix), _pattern(_URL_PREFIX)]
 HostKey = Annotated[str, AfterValidator(host_key), _pattern(_HOST_KEY)]
@@ -199,4 +259,5 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 # The static half of the default range: ports here are never handed out dynamically (X-05).
 NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
 Replicas = Annotated[int, Field(strict=True, ge=1, le=50)]
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+SqlName = Annotated[str, AfterValidator(sql_name), _pattern(_SQL_NAME)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=253, strip_whitespace=True), AfterValidator(one_line)]

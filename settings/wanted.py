@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from settings import types
+from settings import certificates, types
 from settings.model import Challenge, PostgresSecrets, RedisSecrets, Section
 
 
@@ -18,10 +19,14 @@ class Want:
     generated: bool = False
 
 
-def wanted(config: Mapping[str, object]) -> Iterator[Want]:
-    """Everything a stack file misses, in the order to ask for it: the token before the zone it looks up."""
+def wanted(config: Mapping[str, object], now: datetime) -> Iterator[Want]:
+    """Everything a stack file misses, in the order to ask for it: the token before the zone it looks up.
+
+    A certificate that no longer serves counts as missing, and its key with it.
+    """
     yield from _nodes(config)
     yield from _passwords(config)
+    yield from _certificates(config, now)
     yield from _edge(config)
     yield from _dns(config)
     yield from _images(config)
@@ -57,6 +62,38 @@ def _passwords(config: Mapping[str, object]) -> Iterator[Want]:
             path = f"secrets.{group}.{field.alias}"
             if at(config, path) is None:
                 yield Want(path=path, question=f"Password {path}", checked=_text, secret=True, generated=True)
+
+
+def _certificates(config: Mapping[str, object], now: datetime) -> Iterator[Want]:
+    """The authority before what it signs, and each key before its certificate.
+
+    Cut short between the two, the old certificate or none stands in the file, and the next run makes both anew.
+    """
+    authority = at(config, "tls.authority")
+    namespace = str(at(config, "environment.namespace"))
+    for name, kind in (
+        (certificates.AUTHORITY, certificates.certificates),
+        *((server, certificates.certificate) for server in certificates.SERVICES),
+    ):
+        key, text = f"secrets.tls.{name}Key", at(config, f"tls.{name}")
+        fits = text is not None and (
+            name == certificates.AUTHORITY
+            or _serves(str(text), str(authority), certificates.names(name, namespace), now)
+        )
+        if not fits or at(config, key) is None:
+            yield Want(path=key, question=f"Private key {key}", checked=_text, secret=True, generated=True)
+            yield Want(path=f"tls.{name}", question=f"Certificate tls.{name}", checked=kind, generated=True)
+
+
+def _serves(text: str, authority: str, names: tuple[str, ...], now: datetime) -> bool:
+    try:
+        return (
+            certificates.ends(text) - now >= timedelta(days=certificates.WARNING_DAYS)
+            and not certificates.uncovered(text, names)
+            and certificates.is_signed(text, authority)
+        )
+    except ValueError:
+        return False
 
 
 def _edge(config: Mapping[str, object]) -> Iterator[Want]:

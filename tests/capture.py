@@ -1,26 +1,14 @@
-"""Runs a program under mocks and returns everything it registered, with inputs and options as the engine gets them."""
+"""The program under mocks, with the resource types that it may use and with whole stacks."""
 
-import asyncio
-import contextvars
 import runpy
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from google.protobuf import empty_pb2, json_format
-from pulumi.runtime import mocks, set_all_config
-from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.settings import configure
-from pulumi.runtime.stack import run_in_stack
-
-from settings.stackfile import PROJECT, ROOT
+from operations import capture
+from operations.capture import SECRET, SIGNATURE, STACK_TYPE, Capture, Registered
+from settings.stackfile import ROOT
 from tests.stacks import SECRET_KEYS, pulumi_config
 
-# Values that are more than JSON carry this key (https://github.com/pulumi/pulumi/blob/v3.259.0/sdk/python/lib/pulumi/runtime/rpc.py).
-SIGNATURE = "4dabf18193072939515e22adb298388d"
-SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105
-STACK_TYPE = "pulumi:pulumi:Stack"
+__all__ = ["RESOURCE_TYPES", "SECRET", "SIGNATURE", "STACK_TYPE", "Capture", "Registered", "run", "stack"]
 
 # Every resource type of a provider that the program may use. Anything else stops the program, so that a new type is
 # noticed here, by the sandbox's plugins and by their conformance suite.
@@ -56,174 +44,10 @@ RESOURCE_TYPES = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Registered:
-    """One resource as the engine got it. ``secrets`` are the paths of inputs that arrived encrypted."""
-
-    type: str
-    name: str
-    urn: str
-    parent: str
-    provider: str
-    providers: Mapping[str, str]
-    custom: bool
-    protect: bool
-    retain_on_delete: bool
-    delete_before_replace: bool
-    ignore_changes: tuple[str, ...]
-    timeouts: Mapping[str, str]
-    dependencies: tuple[str, ...]
-    inputs: dict[str, Any]
-    secrets: frozenset[str]
-
-    @property
-    def kubernetes_name(self) -> str:
-        """Name of the Kubernetes object."""
-        return str(self.inputs["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str | None:
-        """Namespace of the Kubernetes object; None for one of the whole cluster."""
-        found = self.inputs["metadata"].get("namespace")
-        return None if found is None else str(found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capture:
-    """What one run of a program registered, in order, with the outputs of components and of the stack by URN."""
-
-    resources: tuple[Registered, ...]
-    outputs: Mapping[str, dict[str, Any]]
-    exports: dict[str, Any]
-
-    def of(self, *types: str) -> list[Registered]:
-        """Resources whose type ends in ``:<one of types>``; fails when there is none, so that no test is vacuous."""
-        found = [resource for resource in self.resources if resource.type.rsplit(":", 1)[-1] in types]
-        assert found, f"the program registers no {' or '.join(types)}"
-        return found
-
-    def has(self, kind: str) -> bool:
-        """Whether a resource of this kind is registered."""
-        return any(resource.type.rsplit(":", 1)[-1] == kind for resource in self.resources)
-
-    def one(self, kind: str, kubernetes_name: str) -> Registered:
-        """The Kubernetes object of this kind and name."""
-        found = [resource for resource in self.of(kind) if resource.kubernetes_name == kubernetes_name]
-        assert len(found) == 1, f"{len(found)} objects {kind}/{kubernetes_name}"
-        return found[0]
-
-    def pods(self) -> dict[str, dict[str, Any]]:
-        """Every pod template, by the kind and name of its owner."""
-        return {
-            f"{owner.type.rsplit(':', 1)[-1]}/{owner.kubernetes_name}": owner.inputs["spec"]["template"]
-            for owner in self.of("Deployment", "StatefulSet")
-        }
-
-    def after(self, urn: str) -> frozenset[str]:
-        """Everything that the engine finishes before this resource: what it depends on, in all steps, and parents."""
-        by_urn = {resource.urn: resource for resource in self.resources}
-        seen: set[str] = set()
-        waiting = [urn]
-        while waiting:
-            resource = by_urn.get(waiting.pop())
-            if resource is not None:
-                new = {*resource.dependencies, resource.parent} - seen - {""}
-                seen |= new
-                waiting += new
-        return frozenset(seen)
-
-
-class _NoCalls(mocks.Mocks):
-    """The program calls no provider function and every resource answers with its inputs."""
-
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        raise AssertionError(f"unknown provider function {args.token} with {sorted(args.args)}")
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        raise AssertionError(f"{args.typ} {args.name} is read, not registered")
-
-
-@dataclass
-class _Recorder(mocks.MockMonitor):
-    """A monitor that keeps whole registrations, where the SDK's keeps type, name and inputs."""
-
-    registered: list[Registered] = field(default_factory=list)
-    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        super().__init__(_NoCalls())
-
-    def RegisterResource(  # noqa: N802
-        self, request: resource_pb2.RegisterResourceRequest
-    ) -> resource_pb2.RegisterResourceResponse:
-        urn = self.make_urn(request.parent, request.type, request.name)
-        if request.type == STACK_TYPE:
-            return resource_pb2.RegisterResourceResponse(urn=urn)
-        if request.custom and request.type not in RESOURCE_TYPES | OPTIONAL_TYPES:
-            raise AssertionError(f"unknown resource type {request.type} of {request.name}")
-        secrets: set[str] = set()
-        inputs = _plain(json_format.MessageToDict(request.object), "", secrets)
-        resource = Registered(
-            type=request.type,
-            name=request.name,
-            urn=urn,
-            parent=request.parent,
-            provider=request.provider,
-            providers=dict(request.providers),
-            custom=request.custom,
-            protect=request.protect,
-            retain_on_delete=request.retainOnDelete,
-            delete_before_replace=request.deleteBeforeReplace,
-            ignore_changes=tuple(request.ignoreChanges),
-            timeouts={k: str(v) for k, v in json_format.MessageToDict(request.customTimeouts).items()},
-            dependencies=tuple(request.dependencies),
-            inputs=inputs,
-            secrets=frozenset(secrets),
-        )
-        with self.lock:
-            # The engine refuses a second resource of one URN; two of one type and name are told apart by parents alone.
-            if any((each.type, each.name) == (resource.type, resource.name) for each in self.registered):
-                raise AssertionError(f"{resource.type} {resource.name} is registered twice")
-            self.registered.append(resource)
-        return resource_pb2.RegisterResourceResponse(
-            urn=urn, id=f"{request.name}-id" if request.custom else "", object=request.object
-        )
-
-    def RegisterResourceOutputs(  # noqa: N802
-        self, request: resource_pb2.RegisterResourceOutputsRequest
-    ) -> empty_pb2.Empty:
-        with self.lock:
-            self.outputs[request.urn] = _plain(json_format.MessageToDict(request.outputs), "", set())
-        return empty_pb2.Empty()
-
-
-def _plain(value: Any, path: str, secrets: set[str]) -> Any:  # noqa: ANN401
-    """A property as plain JSON; the paths of what was marked secret are added to ``secrets``."""
-    if isinstance(value, dict):
-        if value.get(SIGNATURE) == SECRET:
-            secrets.add(path)
-            return _plain(value["value"], path, secrets)
-        return {key: _plain(each, f"{path}.{key}" if path else key, secrets) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each, f"{path}[{index}]", secrets) for index, each in enumerate(value)]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
-def run(
-    program: Callable[[], object],
-    *,
-    stack: str = "test",
-    config: Mapping[str, str] | None = None,
-) -> Capture:
-    """Run a program to its end, with its own event loop and settings, and return what it registered.
-
-    Raises what the program raises, and ``AssertionError`` for a provider function, a resource type not in
-    ``RESOURCE_TYPES``, and a resource registered twice.
-    """
-    return contextvars.copy_context().run(_run, program, stack, dict(config or {}))
+def run(program: Callable[[], object], *, stack: str = "test", config: Mapping[str, str] | None = None) -> Capture:
+    """Run a program to its end and return what it registered; ``AssertionError`` for an unknown type."""
+    known = RESOURCE_TYPES | OPTIONAL_TYPES
+    return capture.run(program, stack=stack, config=config or {}, secret_keys=SECRET_KEYS, known_types=known)
 
 
 def stack(name: str, patch: Mapping[str, object] | None = None) -> Capture:
@@ -232,37 +56,4 @@ def stack(name: str, patch: Mapping[str, object] | None = None) -> Capture:
         lambda: runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__"),
         stack=name,
         config=pulumi_config(name, patch),
-    )
-
-
-def _run(program: Callable[[], object], name: str, config: dict[str, str]) -> Capture:
-    recorder = _Recorder()
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-
-    def started() -> None:
-        program()
-
-    try:
-        deployment = recorder.GetDeploymentInfo(empty_pb2.Empty())  # type: ignore[no-untyped-call]
-        configure(
-            mocks.MockSettings(  # type: ignore[no-untyped-call]
-                monitor=recorder,
-                monitor_features=set(deployment.supportedFeatures),
-                engine=mocks.MockEngine(None),
-                project=PROJECT,
-                stack=name,
-                dry_run=False,
-            )
-        )
-        set_all_config(config, SECRET_KEYS)
-        loop.run_until_complete(run_in_stack(started))
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
-    root = next((urn for urn in recorder.outputs if STACK_TYPE in urn and urn.split("::")[2] == STACK_TYPE), "")
-    return Capture(
-        resources=tuple(recorder.registered),
-        outputs=recorder.outputs,
-        exports=recorder.outputs.get(root, {}),
     )

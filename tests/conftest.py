@@ -5,7 +5,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The fast suite tries the same few examples every time; `--hypothesis-profile long` looks for new ones.
+hypothesis.settings.register_profile("fast", derandomize=True, max_examples=50, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=5000, deadline=None)
+hypothesis.settings.load_profile("fast")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
 
-from settings import stackfile
+from settings import certificates, stackfile
+from settings.certificates import Pair
 from settings.loader import load
 from settings.model import Settings
 from settings.stackfile import PROJECT, merge
@@ -20,6 +23,27 @@ def committed(stack: str) -> dict[str, object]:
     return stackfile.config(stackfile.path(stack).read_text())
 
 
+@cache
+def authority() -> Pair:
+    """The authority of every stack of this process."""
+    return certificates.new_authority("test", datetime.now(UTC))
+
+
+@cache
+def server(name: str, namespace: str) -> Pair:
+    """A certificate of that authority."""
+    return certificates.new_server(name, namespace, authority=authority(), now=datetime.now(UTC))
+
+
+def tls(namespace: str) -> dict[str, object]:
+    """The certificates of a stack and their keys, as its sections hold them."""
+    pairs = {"authority": authority()} | {name: server(name, namespace) for name in certificates.SERVICES}
+    return {
+        "tls": {name: pair.certificate for name, pair in pairs.items()},
+        "secrets": {"tls": {f"{name}Key": pair.key for name, pair in pairs.items()}},
+    }
+
+
 def overlay(stack: str) -> dict[str, object]:
     """What an operator adds to a committed stack file."""
     base = committed(stack)
@@ -34,7 +58,7 @@ def overlay(stack: str) -> dict[str, object]:
         "secrets": {
             "postgres": {
                 role: f"canary-postgres-{role}-password"
-                for role in ("admin", "owner", "application", "replication", "backup")
+                for role in ("admin", "owner", "application", "replication", "backup", "exporter")
             },
             "redis": {
                 user: f"canary-redis-{user}-password"
@@ -43,6 +67,7 @@ def overlay(stack: str) -> dict[str, object]:
         },
     }
     values = merge(values, {"cluster": {"nodes": {"srv1117946": {"podCidr": "10.42.3.0/24"}}}})
+    values = merge(values, tls(base["environment"]["namespace"]))  # type: ignore[index]
     if "dns" in base:
         values = merge(
             values,

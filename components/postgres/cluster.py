@@ -9,11 +9,13 @@ from components.base import Component, content_hash, owned
 from components.postgres import config
 from components.postgres.pod import APP, PodArgs, pod_spec
 from components.storage import volume_claim
+from components.tls import ServerTls, server_secret
 from components.workload_config import SecretKey
 from settings.model import Placement, Postgres, PostgresSecrets
 
 CONFIG = "postgres-config"
 SECRET = "postgres-secrets"  # noqa: S105 - the name of the Secret
+TLS = "postgres-tls"
 HEADLESS = "postgres-headless"
 PRIMARY = "postgres-primary"
 REPLICA = "postgres-replica"
@@ -32,6 +34,7 @@ class PostgresClusterArgs:
     placement: Placement
     image: str
     secrets: PostgresSecrets
+    tls: ServerTls
     storage_class: str
     protect: bool
 
@@ -40,10 +43,10 @@ class PostgresCluster(Component):
     """StatefulSet `postgres` with its Services, configuration, passwords and, with standbys, a disruption budget.
 
     Invariants: at most one instance accepts writes that anyone confirms; an empty volume never becomes a database while
-    a peer has data; what the primary is, is no part of the pod template. A changed setting or password is applied by
-    the running containers within about a minute; only what `restart.conf` holds, the image and the resources roll the
-    instances. A changed size of the volumes would replace the StatefulSet, which its protection refuses: local volumes
-    cannot grow (X-18).
+    a peer has data; what the primary is, is no part of the pod template; nobody connects over the network without TLS.
+    A changed setting, password or certificate is applied by the running containers within about a minute; only what
+    `restart.conf` holds, the image and the resources roll the instances. A changed size of the volumes would replace
+    the StatefulSet, which its protection refuses: local volumes cannot grow (X-18).
 
     Attributes:
         host: Name of the primary's Service.
@@ -51,6 +54,7 @@ class PostgresCluster(Component):
         secret_name: Secret with the passwords and URLs.
         application_url: Key of the URL for workers and services, least privilege and with their pool size (X-25, X-40).
         migration_url: Key of the URL of the owner of the schema, for migrations.
+        exporter_password: Key of the password of the role that may read statistics.
         ready: Resources that exist once clients can connect.
     """
 
@@ -60,6 +64,7 @@ class PostgresCluster(Component):
     secret_name: pulumi.Output[str]
     application_url: SecretKey
     migration_url: SecretKey
+    exporter_password: SecretKey
     ready: list[pulumi.Resource]
 
     def __init__(self, name: str, args: PostgresClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -97,6 +102,7 @@ class PostgresCluster(Component):
             account=account.metadata.name.apply(str),
             config_map=config_map.metadata.name.apply(str),
             secret=self.secret_name,
+            tls=server_secret(self, TLS, args.namespace, args.tls),
         )
         restart = content_hash(config.restart_settings(settings))
         stateful_set = k8s.apps.v1.StatefulSet(
@@ -130,17 +136,16 @@ class PostgresCluster(Component):
 
     def _secret(self, args: PostgresClusterArgs) -> k8s.core.v1.Secret:
         settings, passwords = args.settings, config.passwords(args.secrets)
-        pool = f"connection_limit={settings.connections_per_pod}"
 
-        def connection(role: str, password: str, options: str = "") -> pulumi.Output[str]:
+        def connection(role: str, password: str, pool: int | None = None) -> pulumi.Output[str]:
             return self.host.apply(
-                lambda host: config.url(
-                    role=role, password=password, host=host, database=settings.database, options=options
-                )
+                lambda host: config.url(role=role, password=password, host=host, database=settings.database, pool=pool)
             )
 
         urls = {
-            "application-url": connection(config.ROLES.application, passwords["application"], pool),
+            "application-url": connection(
+                config.ROLES.application, passwords["application"], settings.connections_per_pod
+            ),
             "migration-url": connection(config.ROLES.owner, passwords["owner"]),
         }
         secret = k8s.core.v1.Secret(
@@ -155,6 +160,9 @@ class PostgresCluster(Component):
         )
         self.migration_url = SecretKey(
             name=secret_name, key="migration-url", digest=urls["migration-url"].apply(content_hash)
+        )
+        self.exporter_password = SecretKey(
+            name=secret_name, key="exporter", digest=pulumi.Output.secret(content_hash(passwords["exporter"]))
         )
         return secret
 

@@ -3,8 +3,9 @@
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+from components import tls
 from components.templates import render
 from settings.model import Postgres, PostgresSecrets
 from settings.types import amount
@@ -14,6 +15,7 @@ _MEBIBYTE = 2**20
 
 PORT = 5432
 PGPASS = "/var/run/postgresql/pgpass"
+TLS = "/etc/postgresql-tls"
 SCRIPTS = ("lib.sh", "decide-role.sh", "serve.sh", "bootstrap.sql", "reconcile.sql")
 
 
@@ -25,6 +27,7 @@ class Roles:
     application: str = "gx_application"
     replication: str = "gx_replication"
     backup: str = "gx_backup"
+    exporter: str = "gx_exporter"
 
 
 ROLES = Roles()
@@ -100,7 +103,7 @@ def primary_conninfo(members: int) -> str:
     hosts = ",".join(member(ordinal) for ordinal in range(members))
     return (
         f"host={hosts} port={PORT} user={ROLES.replication} passfile={PGPASS} "
-        "target_session_attrs=read-write tcp_user_timeout=5000"
+        f"target_session_attrs=read-write tcp_user_timeout=5000 sslmode=verify-full sslrootcert={TLS}/{tls.AUTHORITY}"
     )
 
 
@@ -132,6 +135,8 @@ def files(settings: Postgres) -> dict[str, str]:
             config / "postgresql.conf.j2",
             synchronous_standby_names=synchronous_standby_names(members),
             primary_conninfo=primary_conninfo(members),
+            certificate=f"{TLS}/{tls.CERTIFICATE}",
+            key=f"{TLS}/{tls.KEY}",
             **asdict(Memory.of(settings.limits.memory, settings.max_connections)),
             **asdict(WriteAheadLog.of(settings.storage)),
         ),
@@ -143,10 +148,17 @@ def files(settings: Postgres) -> dict[str, str]:
     }
 
 
-def url(*, role: str, password: str, host: str, database: str, options: str = "") -> str:
-    """Connection URL of a role, every part of it escaped (RFC 3986)."""
-    query = f"?{options}" if options else ""
-    return f"postgresql://{role}:{quote(password, safe='')}@{host}:{PORT}/{quote(database, safe='')}{query}"
+def url(*, role: str, password: str, host: str, database: str, pool: int | None = None) -> str:
+    """Connection URL of a role for Prisma, every part of it escaped (RFC 3986).
+
+    Prisma has its own words for libpq's `verify-full` and `sslrootcert`; it takes those for no wish at all, and then
+    verifies nothing. https://www.prisma.io/docs/orm/overview/databases/postgresql#arguments
+    """
+    options = {"sslmode": "require", "sslaccept": "strict", "sslcert": tls.CLIENT_AUTHORITY}
+    options |= {} if pool is None else {"connection_limit": str(pool)}
+    return (
+        f"postgresql://{role}:{quote(password, safe='')}@{host}:{PORT}/{quote(database, safe='')}?{urlencode(options)}"
+    )
 
 
 def passwords(secrets: PostgresSecrets) -> dict[str, str]:
@@ -157,4 +169,5 @@ def passwords(secrets: PostgresSecrets) -> dict[str, str]:
         "application": secrets.application.get_secret_value(),
         "replication": secrets.replication.get_secret_value(),
         "backup": secrets.backup.get_secret_value(),
+        "exporter": secrets.exporter.get_secret_value(),
     }

@@ -6,9 +6,10 @@ from typing import Any
 import pulumi
 
 from components.placement import affinity, resources
-from components.postgres.config import PGPASS, PORT, ROLES
+from components.postgres.config import PGPASS, PORT, ROLES, TLS
 from components.probes import command_probe
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
+from components.tls import server_volume
 from settings.model import Placement, Postgres
 
 APP = "postgres"
@@ -32,6 +33,7 @@ class PodArgs:
     account: pulumi.Input[str]
     config_map: pulumi.Input[str]
     secret: pulumi.Input[str]
+    tls: pulumi.Input[str]
 
 
 def pod_spec(args: PodArgs) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def pod_spec(args: PodArgs) -> dict[str, Any]:
         "volumes": [
             {"name": "config", "config_map": {"name": args.config_map}},
             {"name": "secrets", "secret": {"secret_name": args.secret, "default_mode": 0o440, "items": _PASSWORDS}},
+            server_volume(args.tls),
             {"name": "run", "empty_dir": {"medium": "Memory", "size_limit": "16Mi"}},
             {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
             # Parallel queries share memory here; the default of 64 MiB breaks them.
@@ -64,7 +67,8 @@ def pod_spec(args: PodArgs) -> dict[str, Any]:
 
 
 # The URLs in the same Secret are for clients, not for the server.
-_PASSWORDS = [{"key": role, "path": role} for role in ("admin", "owner", "application", "replication", "backup")]
+_ROLES = ("admin", "owner", "application", "replication", "backup", "exporter")
+_PASSWORDS = [{"key": role, "path": role} for role in _ROLES]
 
 
 def _container(name: str, script: str, args: PodArgs) -> dict[str, Any]:
@@ -84,6 +88,7 @@ def _container(name: str, script: str, args: PodArgs) -> dict[str, Any]:
             {"name": "postgres-data", "mount_path": _DATA},
             {"name": "config", "mount_path": "/etc/postgresql", "read_only": True},
             {"name": "secrets", "mount_path": "/etc/postgresql-secrets", "read_only": True},
+            {"name": "tls", "mount_path": TLS, "read_only": True},
             {"name": "run", "mount_path": "/var/run/postgresql"},
             {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a volume of the pod's own
             {"name": "shm", "mount_path": "/dev/shm"},  # noqa: S108 - likewise

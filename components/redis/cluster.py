@@ -9,12 +9,14 @@ from components.base import Component, content_hash, owned
 from components.redis import config
 from components.redis.pod import APP, PROXY_APP, PodArgs, proxy_pod, server_pod
 from components.storage import volume_claim
+from components.tls import ServerTls, server_secret
 from components.workload_config import SecretKey
 from settings.model import Placement, Redis, RedisSecrets
 
 CONFIG = "redis-config"
 PROXY_CONFIG = "redis-proxy-config"
 SECRET = "redis-secrets"  # noqa: S105 - the name of the Secret
+TLS = "redis-tls"
 HEADLESS = "redis-headless"
 MASTER = "redis-master"
 # The part of the configuration that takes effect at a start only; nothing else rolls the pods.
@@ -36,6 +38,7 @@ class RedisClusterArgs:
     image: str
     proxy_image: str | None
     secrets: RedisSecrets
+    tls: ServerTls
     storage_class: str
     protect: bool
 
@@ -44,7 +47,8 @@ class RedisCluster(Component):
     """StatefulSet `redis` with its Services, configuration and users; with replicas also Sentinel and the proxy.
 
     Invariants: no object of the program changes in a failover; an empty instance never becomes the master while a peer
-    has data; a master that sees no replica refuses writes. Changed settings and passwords are applied by the running
+    has data; a master that sees no replica refuses writes. Nobody connects without TLS, which
+    ends at the server, not at the proxy. Changed settings, passwords and certificates are applied by the running
     containers within about a minute. A changed size of the volumes would replace the StatefulSet, which its protection
     refuses: local volumes cannot grow (X-18).
 
@@ -162,6 +166,7 @@ class RedisCluster(Component):
             account=self._account(APP, args, "account"),
             config_map=self._config_map(CONFIG, args, "config", config.files(settings)),
         )
+        tls = server_secret(self, TLS, args.namespace, args.tls)
         restart = content_hash(config.restart_settings() + config.cluster_environment(settings.replicas))
         return k8s.apps.v1.StatefulSet(
             self.child_name("statefulset"),
@@ -177,7 +182,7 @@ class RedisCluster(Component):
                 "selector": {"match_labels": {"app": APP}},
                 "template": {
                     "metadata": {"labels": {"app": APP}, "annotations": {RESTART: restart}},
-                    "spec": server_pod(pod, self.secret_name),
+                    "spec": server_pod(pod, self.secret_name, tls),
                 },
                 "volume_claim_templates": [volume_claim("redis-data", args.storage_class, settings.storage)],
             },
@@ -193,7 +198,7 @@ class RedisCluster(Component):
         settings = args.settings
         if args.proxy_image is None:
             raise ValueError("images.haproxy is missing. Fix: name the image of the proxy, or set redis.replicas to 1")
-        files = config.proxy_files(settings)
+        files = config.proxy_files(settings, args.tls.authority)
         pod = PodArgs(
             settings=settings,
             placement=args.placement,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from components import tls
 from components.templates import render
 from settings.model import Redis, RedisSecrets
 from settings.types import amount
@@ -16,6 +17,7 @@ PORT = 6379
 SENTINEL_PORT = 26379
 HEALTH_PORT = 8404
 MASTER_NAME = "gx"
+TLS = "/etc/redis-tls"
 SCRIPTS = ("lib.sh", "serve.sh", "sentinel.sh", "ready.sh")
 # The silence after which a master counts as down. A cut-off master refuses writes after min-replicas-max-lag plus a
 # second, so by the time another one is elected nothing can be written to it that would be lost.
@@ -37,9 +39,16 @@ class Users:
 USERS = Users()
 
 
+_TLS_FILES = {
+    "certificate": f"{TLS}/{tls.CERTIFICATE}",
+    "key": f"{TLS}/{tls.KEY}",
+    "authority": f"{TLS}/{tls.AUTHORITY}",
+}
+
+
 def restart_settings() -> str:
     """restart.conf: what takes effect at a start only, and so rolls the instances when it changes."""
-    return render(_HERE / "config" / "restart.conf.j2", users=USERS)
+    return render(_HERE / "config" / "restart.conf.j2", users=USERS, **_TLS_FILES)
 
 
 def cluster_environment(members: int) -> str:
@@ -61,16 +70,25 @@ def files(settings: Redis) -> dict[str, str]:
             # Bridges a cut of some minutes at a few hundred KiB/s, so that it costs no full copy.
             backlog=min(128 * _MEBIBYTE, max_memory // 8),
         ),
-        "sentinel.conf": render(config / "sentinel.conf.j2"),
+        "sentinel.conf": render(config / "sentinel.conf.j2", **_TLS_FILES),
         "timing.conf": render(config / "timing.conf.j2", master=MASTER_NAME, down_after_ms=DOWN_AFTER_MS),
         **{name: (_HERE / "scripts" / name).read_text() for name in SCRIPTS},
     }
 
 
-def proxy_files(settings: Redis) -> dict[str, str]:
+def proxy_files(settings: Redis, authority: str) -> dict[str, str]:
     """Every file of the proxy's ConfigMap, by its name."""
     haproxy = _HERE / "config" / "haproxy.cfg.j2"
-    return {"haproxy.cfg": render(haproxy, members=settings.replicas, users=USERS, master=MASTER_NAME)}
+    return {
+        "haproxy.cfg": render(
+            haproxy,
+            members=settings.replicas,
+            users=USERS,
+            master=MASTER_NAME,
+            authority=f"/etc/haproxy/{tls.AUTHORITY}",
+        ),
+        tls.AUTHORITY: authority,
+    }
 
 
 def _password(secret: str) -> str:
@@ -148,4 +166,4 @@ def client_secrets(secrets: RedisSecrets) -> dict[str, str]:
 
 def url(password: str, host: str) -> str:
     """Connection URL of the application, every part of it escaped (RFC 3986)."""
-    return f"redis://{USERS.application}:{quote(password, safe='')}@{host}:{PORT}/0"
+    return f"rediss://{USERS.application}:{quote(password, safe='')}@{host}:{PORT}/0"

@@ -7,8 +7,9 @@ import pulumi
 
 from components.placement import FAST_EVICTION, affinity, resources
 from components.probes import command_probe
-from components.redis.config import HEALTH_PORT, PORT, SENTINEL_PORT
+from components.redis.config import HEALTH_PORT, PORT, SENTINEL_PORT, TLS
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
+from components.tls import server_volume
 from settings.model import Placement, Redis, Resources
 
 APP = "redis"
@@ -40,19 +41,18 @@ def _common(args: PodArgs) -> dict[str, Any]:
     }
 
 
-def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
+def server_pod(args: PodArgs, secret: pulumi.Input[str], tls: pulumi.Input[str]) -> dict[str, Any]:
     """Pod of the server and, where there is more than one instance, its sentinel."""
     settings = args.settings
+    ping, ping_sentinel = f"{_HEALTH} ping", f"{_HEALTH} -p {SENTINEL_PORT} ping"
     server = _container(
         "redis", args, script="serve.sh", requests=settings.requests, limits=settings.limits, port=PORT
     ) | {
-        "startup_probe": command_probe(_PING, period=5, failures=720),
-        "readiness_probe": command_probe("sh /etc/redis/ready.sh", period=10, failures=3),
+        "startup_probe": command_probe(ping, period=5, failures=720),
+        "readiness_probe": command_probe("sh /etc/redis/ready.sh", period=15, failures=2),
         # Any answer is a sign of life; a server that loads its data answers with an error.
-        "liveness_probe": command_probe(_PING, period=30, failures=6),
+        "liveness_probe": command_probe(ping, period=30, failures=6),
     }
-    # A sentinel has nothing to load: it serves when it listens, and a connection costs the node no process.
-    listening = {"tcp_socket": {"port": SENTINEL_PORT}, "timeout_seconds": 5}
     sentinel = _container(
         "sentinel",
         args,
@@ -61,9 +61,11 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
         limits=settings.sidecar_limits,
         port=SENTINEL_PORT,
     ) | {
-        "startup_probe": listening | {"period_seconds": 2, "failure_threshold": 60},
-        "readiness_probe": listening | {"period_seconds": 5},
-        "liveness_probe": listening | {"period_seconds": 10, "failure_threshold": 6},
+        # Not by a bare connection: each that ends before its handshake is a line in the log. Seldom, since who asks a
+        # sentinel asks the others too.
+        "startup_probe": command_probe(ping_sentinel, period=5, failures=24),
+        "readiness_probe": command_probe(ping_sentinel, period=60, failures=2),
+        "liveness_probe": command_probe(ping_sentinel, period=60, failures=3),
     }
     return _common(args) | {
         "termination_grace_period_seconds": GRACE_SECONDS,
@@ -75,12 +77,14 @@ def server_pod(args: PodArgs, secret: pulumi.Input[str]) -> dict[str, Any]:
         "volumes": [
             {"name": "config", "config_map": {"name": args.config_map}},
             {"name": "secrets", "secret": {"secret_name": secret, "default_mode": 0o440, "items": _FILES}},
+            server_volume(tls),
             {"name": "tmp", "empty_dir": {"medium": "Memory", "size_limit": "16Mi"}},
         ],
     }
 
 
-_PING = "REDISCLI_AUTH=health redis-cli --no-auth-warning --user health ping"
+# On the loopback, where only this server listens: a certificate that has ended is no reason to restart it.
+_HEALTH = "REDISCLI_AUTH=health redis-cli --no-auth-warning --tls --insecure --user health"
 # The URL in the same Secret is for clients, not for the server.
 _FILES = [{"key": name, "path": name} for name in ("users.acl", "sentinel.acl", "replication", "sentinel")]
 
@@ -104,6 +108,7 @@ def _container(
             {"name": "redis-data", "mount_path": "/data"},
             {"name": "config", "mount_path": "/etc/redis", "read_only": True},
             {"name": "secrets", "mount_path": "/etc/redis-secrets", "read_only": True},
+            {"name": "tls", "mount_path": TLS, "read_only": True},
             {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a volume of the pod's own
         ],
     }

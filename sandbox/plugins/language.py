@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import grpc
 from google.protobuf import empty_pb2, json_format
@@ -26,6 +28,8 @@ from sandbox.plugins.provider import Severity
 from sandbox.plugins.serve import OPTIONS, Engine, announce_and_wait
 
 ANNOUNCEMENT = "sandbox stand-in for pulumi-language-python, runs the real program"
+ANALYZER = "analyzer"
+"""What the engine calls a policy pack."""
 EXIT_MESSAGE_SHOWN = 32
 """Exit status of a program whose error the user has already seen; the engine then only stops."""
 
@@ -38,6 +42,25 @@ def interpreter(options: dict[str, Any], root: Path) -> str:
     if virtualenv:
         return str(root / str(virtualenv) / "bin" / "python")
     return shutil.which("python3") or sys.executable
+
+
+def _printed(process: subprocess.Popen[bytes]) -> Iterator[language_pb2.RunPluginResponse]:
+    """What a process prints, line by line as it comes, until it closes both streams."""
+    lines: queue.Queue[language_pb2.RunPluginResponse | None] = queue.Queue()
+
+    def read(stream: IO[bytes] | None, response: Callable[[bytes], language_pb2.RunPluginResponse]) -> None:
+        for line in stream or ():
+            lines.put(response(line))
+        lines.put(None)
+
+    streams = (
+        (process.stdout, lambda line: language_pb2.RunPluginResponse(stdout=line)),
+        (process.stderr, lambda line: language_pb2.RunPluginResponse(stderr=line)),
+    )
+    for each in streams:
+        threading.Thread(target=read, args=each, daemon=True).start()
+    for _ in streams:
+        yield from iter(lines.get, None)
 
 
 class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
@@ -150,6 +173,40 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
         if status == EXIT_MESSAGE_SHOWN:
             return language_pb2.RunResponse(bail=True)
         return language_pb2.RunResponse(error=f"Program exited with non-zero exit code: {status}")
+
+    @override
+    def RunPlugin(
+        self, request: language_pb2.RunPluginRequest, context: grpc.ServicerContext
+    ) -> Iterator[language_pb2.RunPluginResponse]:
+        """A policy pack, until the engine hangs up. The pack serves the engine itself; its first line is the port.
+
+        The real host stands between the two and hands the stack's name and config over in the environment; this one
+        does not, so a pack learns the stack from the URNs.
+        """
+        if request.kind != ANALYZER:
+            context.abort(
+                grpc.StatusCode.UNIMPLEMENTED, f"{ANNOUNCEMENT}: runs policy packs, no {request.kind} plugins"
+            )
+        Engine(self._engine_address).log(Severity.INFO, f"{ANNOUNCEMENT}: policy pack {request.info.program_directory}")
+        process = subprocess.Popen(
+            [
+                *(self._interpreter(request.info), "-u", "-m", "pulumi.policy"),
+                *request.args,
+                request.info.program_directory,
+            ],
+            cwd=request.info.program_directory,
+            env=dict(each.partition("=")[::2] for each in request.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._running.add(process)
+        context.add_callback(process.terminate)
+        try:
+            yield from _printed(process)
+            yield language_pb2.RunPluginResponse(exitcode=process.wait())
+        finally:
+            self._running.discard(process)
 
     @staticmethod
     def _interpreter(info: language_pb2.ProgramInfo) -> str:

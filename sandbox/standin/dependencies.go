@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -34,9 +36,9 @@ func connect(settings settings) (*dependencies, error) {
 	logging.Disable()
 	found := &dependencies{}
 	if settings.databaseURL != "" {
-		config, err := pgxpool.ParseConfig(withoutPrismaParameters(settings.databaseURL))
+		config, err := pgxpool.ParseConfig(libpqAddress(settings.databaseURL))
 		if err != nil {
-			return nil, fmt.Errorf("DATABASE_URL is not a postgresql:// address; correct it")
+			return nil, fmt.Errorf("DATABASE_URL is not a postgresql:// address, or the file of its sslcert cannot be read; correct it")
 		}
 		config.MaxConns = 2
 		config.ConnConfig.ConnectTimeout = checkTimeout
@@ -48,7 +50,12 @@ func connect(settings settings) (*dependencies, error) {
 	if settings.redisURL != "" {
 		options, err := redis.ParseURL(settings.redisURL)
 		if err != nil {
-			return nil, fmt.Errorf("REDIS_URL is not a redis:// address; correct it")
+			return nil, fmt.Errorf("REDIS_URL is not a redis:// or rediss:// address; correct it")
+		}
+		if options.TLSConfig != nil && settings.authorities != "" {
+			if options.TLSConfig.RootCAs, err = authorities(settings.authorities); err != nil {
+				return nil, err
+			}
 		}
 		options.PoolSize = 2
 		options.MaxRetries = -1
@@ -61,14 +68,32 @@ func connect(settings settings) (*dependencies, error) {
 	return found, nil
 }
 
-// withoutPrismaParameters drops what only the applications' own client understands and a server would refuse
-// (https://www.prisma.io/docs/orm/overview/databases/postgresql#arguments).
-func withoutPrismaParameters(address string) string {
+// authorities reads the certificates that a server's own is verified with.
+func authorities(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("NODE_EXTRA_CA_CERTS cannot be read: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("NODE_EXTRA_CA_CERTS is %q, which holds no certificate", file)
+	}
+	return pool, nil
+}
+
+// libpqAddress says in libpq's words what the applications' own client is told in its own, and drops what a server
+// would refuse (https://www.prisma.io/docs/orm/overview/databases/postgresql#arguments).
+func libpqAddress(address string) string {
 	parsed, err := url.Parse(address)
 	if err != nil {
 		return address
 	}
 	query := parsed.Query()
+	if query.Get("sslaccept") == "strict" {
+		query.Set("sslmode", "verify-full")
+		query.Set("sslrootcert", query.Get("sslcert"))
+		query.Del("sslcert")
+	}
 	for _, name := range []string{
 		"connection_limit", "pgbouncer", "pool_timeout", "schema", "socket_timeout", "sslaccept", "statement_cache_size",
 	} {

@@ -17,6 +17,7 @@ type settings struct {
 	node        string
 	databaseURL string // empty when the application uses no Postgres
 	redisURL    string // empty when the application uses no Redis
+	authorities string // file; empty when Redis is verified with the system's authorities
 	fabric      map[string][]string
 }
 
@@ -29,6 +30,7 @@ func settingsFrom(environment func(string) string) (settings, error) {
 		node:        environment("NODE_NAME"),
 		databaseURL: environment("DATABASE_URL"),
 		redisURL:    environment("REDIS_URL"),
+		authorities: environment("NODE_EXTRA_CA_CERTS"),
 		fabric:      map[string][]string{},
 	}
 	if read.service == "" {

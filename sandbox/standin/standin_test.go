@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -125,8 +128,39 @@ func TestAPortThatIsNoneIsRefusedByName(t *testing.T) {
 	}
 }
 
+func TestWhatPrismaVerifiesIsVerified(t *testing.T) {
+	address := libpqAddress("postgresql://a@db/gx?sslmode=require&sslaccept=strict&sslcert=/etc/ca.crt&connection_limit=5")
+	if address != "postgresql://a@db/gx?sslmode=verify-full&sslrootcert=%2Fetc%2Fca.crt" {
+		t.Fatal(address)
+	}
+}
+
+func TestRedisIsVerifiedWithTheGivenAuthority(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	problem := func(authorities string) string {
+		app := mustApplication(t, map[string]string{
+			"SERVICE_NAME": "svc-tax", "METRICS_PORT": "9090", "NODE_EXTRA_CA_CERTS": authorities,
+			"REDIS_URL": strings.Replace(server.URL, "https", "rediss", 1),
+		})
+		return app.dependencies.check(context.Background())["redis"]
+	}
+	if found := problem(""); !strings.Contains(found, "certificate") {
+		t.Fatalf("an unknown server was accepted: %q", found)
+	}
+	// It is no Redis, which is found out only after its certificate was accepted.
+	if found := problem(file); found == "" || strings.Contains(found, "certificate") {
+		t.Fatal(found)
+	}
+}
+
 func TestTheApplicationsOwnConnectionParametersDoNotReachTheServer(t *testing.T) {
-	address := withoutPrismaParameters("postgresql://a:b@db:5432/gx?schema=public&connection_limit=5&sslmode=require")
+	address := libpqAddress("postgresql://a:b@db:5432/gx?schema=public&connection_limit=5&sslmode=require")
 	if address != "postgresql://a:b@db:5432/gx?sslmode=require" {
 		t.Fatal(address)
 	}

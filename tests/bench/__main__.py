@@ -54,7 +54,7 @@ def _measure(measure: str, scratch: Path, results: Path, runs: int) -> None:
         rounds = max(1, runs // 2)
         made = rollout.measure(scratch, rounds)
         facts = {"objects": made.objects, "pods": made.pods, "runs": rounds}
-        report.keep(results, measure, (made.up, made.change), before, facts)
+        report.keep(results, measure, (made.up, made.up_ordered, made.change), before, facts)
     elif measure == "failover":
         report.keep(results, measure, failover.measure(scratch, runs), before, {"runs": runs})
     else:

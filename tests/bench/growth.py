@@ -1,9 +1,11 @@
-"""How composition and no-op preview grow with the number of workloads.
+"""How composition, no-op preview and `up` from empty grow with the number of workloads.
 
-The stacks are generated and never deployed: composition runs under mocks, and the preview runs with the real engine and
-the sandbox's plugins on a state computed from what the program registers.
+The stacks are generated. Composition runs under mocks; the preview runs with the real engine and the sandbox's plugins
+on a state computed from what the program registers; `up` makes the stack in a scratch namespace of the real control
+plane, on simulated nodes.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,28 +13,43 @@ from pathlib import Path
 from sandbox.stacks import render
 from settings import stackfile
 from settings.stackfile import PROJECT, ROOT
-from tests.bench.engine import Engine, decrypted, deployed_state, write_config
+from tests.bench import scratch
+from tests.bench.engine import BIN, LAYOUT, Engine, decrypted, deployed_state, run, write_config
 from tests.bench.noop import under_mocks
+from tests.bench.rollout import PARALLEL
 from tests.bench.states import registered, settled
 from tests.bench.timing import seconds
+from tests.simulated import node, simulated
 
 BASE = "testnet"
 SIZES = (1, 50, 200, 500)
+NAMESPACE = "backend-grown"
+NODES = tuple(f"simulated-{number}" for number in range(10))
+_NODE_SIZE = {"cpu": "100", "memory": "200Gi"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grown:
-    """One size, besides the two workers: CPU seconds of the program under mocks, seconds of the preview."""
+    """One size, besides the two workers: CPU seconds of the program under mocks, seconds of preview and `up`."""
 
     workloads: int
     resources: int
     composition: float
     preview: float
+    up: float
 
 
 def measure(directory: Path) -> Iterator[Grown]:
-    """Each size once."""
+    """Each size once. Leaves nothing behind on the cluster."""
     directory.mkdir(exist_ok=True)
+    with simulated([node(name, **_NODE_SIZE) for name in NODES], directory / "kwok.log"):
+        try:
+            yield from _each(directory)
+        finally:
+            _remove_volumes()
+
+
+def _each(directory: Path) -> Iterator[Grown]:
     exported = deployed_state(BASE)
     # Of the deployed stack only the way its secrets are encrypted is taken over.
     nothing = {**exported, "deployment": {**exported["deployment"], "resources": []}}
@@ -45,17 +62,34 @@ def measure(directory: Path) -> Iterator[Grown]:
         child = under_mocks(ROOT / "__main__.py", stack, values)
         state = settled(stack, registered(stack, values), nothing)
         engine.load(PROJECT, stack, state)
-        argv = ("preview", "--stack", stack, "--config-file", config, "--expect-no-changes")
+        argv = ("--stack", stack, "--config-file", config)
+        preview = seconds(lambda: engine.pulumi("preview", *argv, "--expect-no-changes"))  # noqa: B023 - called at once
+        engine.load(PROJECT, stack, nothing)
+        with scratch.gone_after(NAMESPACE):
+            up = seconds(
+                lambda: engine.pulumi("up", *argv, "--yes", "--skip-preview", "--parallel", PARALLEL)  # noqa: B023
+            )
         yield Grown(
             workloads=size,
             resources=len(state["deployment"]["resources"]),
             composition=child.cpu,
-            preview=seconds(lambda argv=argv, engine=engine: engine.pulumi(*argv)),  # type: ignore[misc]
+            preview=preview,
+            up=up,
         )
 
 
+def _remove_volumes() -> None:
+    """The volumes of nodes that have no machine, which their provisioner leaves for the machine's return."""
+    columns = "jsonpath={range .items[?(@.spec.claimRef.namespace=='" + NAMESPACE + "')]}{.metadata.name} {end}"
+    volumes = run(BIN / "kubectl", "get", "persistentvolumes", "-o", columns).split()
+    if volumes:
+        run(BIN / "kubectl", "delete", "persistentvolume", *volumes)
+    for name in NODES:
+        shutil.rmtree(LAYOUT.data(name), ignore_errors=True)
+
+
 def patch(size: int) -> dict[str, object]:
-    """What makes of the base stack one with ``size`` services, and a quota that holds them."""
+    """What makes of the base stack one with ``size`` services on the simulated nodes, and a quota for them."""
     found = stackfile.config(render(BASE).read_text(encoding="utf-8"))["services"]
     assert isinstance(found, dict)
     gone: dict[str, object] = dict.fromkeys(found)
@@ -68,8 +102,22 @@ def patch(size: int) -> dict[str, object]:
     }
     names = [f"generated-{number:03}" for number in range(size)]
     sizes = {"cpu": "1000", "memory": "2000Gi"}
+    own = scratch.settings("grown", NAMESPACE)
+    place = {"role": "worker", "region": "Simulated", "zone": "simulated", **_NODE_SIZE}
+    nodes = {
+        name: {
+            **place,
+            "internalIp": f"10.99.255.{number + 1}",
+            "podCidr": f"10.99.{number}.0/24",
+            "reservedCpu": "1",
+            "reservedMemory": "1Gi",
+        }
+        for number, name in enumerate(NODES)
+    }
     return {
-        "environment": {"requireImageDigests": False},
+        **own,
+        "cluster": {"storageClass": "local-path", "nodes": nodes},
+        "placement": {family: {"require": {"hostnames": list(NODES)}} for family in ("databases", "workloads")},
         "quota": {"requests": sizes, "limits": sizes, "pods": 2 * size + 10},
         "postgres": {"maxConnections": 100 + 4 * size, "connectionsPerPod": 1},
         "services": {**gone, **dict.fromkeys(names, service)},

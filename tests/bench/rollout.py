@@ -1,12 +1,12 @@
 """Full ``up`` from empty and a one-value change, against ``kubectl apply --server-side`` of the same objects.
 
-Both work on one scratch namespace of testnet's shape, in turn: it is made, changed and removed by the one, then by the
-other. The deployed stacks keep running beside it.
+kubectl applies all at once, which is the goal's floor, and once more in the program's order (databases, workers,
+services), each waited for: the difference between the two is the price of the order. All work on one scratch namespace
+of testnet's shape, in turn: it is made, changed and removed by the one, then by the others. The deployed stacks keep
+running beside it.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import yaml
 from sandbox.stacks import render
 from settings import stackfile
 from settings.stackfile import PROJECT
+from tests.bench import scratch
 from tests.bench.engine import BIN, Engine, decrypted, run, write_config
 from tests.bench.states import registered
 from tests.bench.timing import Comparison, interleaved, seconds
@@ -26,7 +27,6 @@ NAMESPACE = "backend-bench"
 CHANGED = "svc-tax"
 PARALLEL = "64"
 UP_GOAL = 1.6
-_DEADLINE = "300s"
 
 _SMALL = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
 
@@ -38,6 +38,7 @@ class RollOut:
     objects: int
     pods: int
     up: Comparison
+    up_ordered: Comparison
     change: Comparison
 
 
@@ -46,15 +47,7 @@ def patch() -> dict[str, object]:
     base = stackfile.config(render(BASE).read_text(encoding="utf-8"))
     services, workers = _names(base, "services"), _names(base, "workers")
     return {
-        "environment": {
-            "name": STACK,
-            "namespace": NAMESPACE,
-            "labels": {"environment": STACK},
-            "requireImageDigests": False,
-            "protectData": False,
-        },
-        # Its volumes go with the namespace.
-        "cluster": {"storageClass": "local-path"},
+        **scratch.settings(STACK, NAMESPACE),
         "postgres": _SMALL,
         "redis": {**_SMALL, "maxMemory": "64Mi"},
         "workers": dict.fromkeys(workers, _SMALL),
@@ -79,7 +72,7 @@ def _changed(base: dict[str, object]) -> dict[str, object]:
 
 
 def measure(directory: Path, runs: int) -> RollOut:
-    """Make, change and remove the scratch namespace by both ways, ``runs`` times. Leaves nothing of it behind."""
+    """Make, change and remove the scratch namespace each way, ``runs`` times. Leaves nothing of it behind."""
     directory.mkdir(exist_ok=True)
     engine = Engine(directory / "rollout")
     engine.create(PROJECT, STACK)
@@ -88,6 +81,7 @@ def measure(directory: Path, runs: int) -> RollOut:
     after = write_config(directory / "after.yaml", before, _changed(stackfile.config(before.read_text())))
     objects = _objects(engine, before)
     manifests = {before: _manifest(directory, objects), after: _manifest(directory, _objects(engine, after))}
+    stages = [_manifest(directory, stage) for stage in _stages(objects, patch())]
     changes: dict[str, list[float]] = {"ours": [], "floor": []}
 
     def up(config: Path) -> None:
@@ -97,7 +91,7 @@ def measure(directory: Path, runs: int) -> RollOut:
         )
 
     def ours() -> float:
-        with _gone_after():
+        with scratch.gone_after(NAMESPACE):
             taken = seconds(lambda: up(before))
             changes["ours"].append(seconds(lambda: up(after)))
         # The objects are gone; the state starts anew as well.
@@ -106,13 +100,17 @@ def measure(directory: Path, runs: int) -> RollOut:
         return taken
 
     def floor() -> float:
-        with _gone_after():
+        with scratch.gone_after(NAMESPACE):
             taken = seconds(lambda: _apply(manifests[before]))
             changes["floor"].append(seconds(lambda: _apply(manifests[after])))
         return taken
 
-    _remove()
-    made, applied = interleaved(runs, ours, floor)
+    def ordered() -> float:
+        with scratch.gone_after(NAMESPACE):
+            return sum(seconds(lambda stage=stage: _apply(stage)) for stage in stages)  # type: ignore[misc]
+
+    scratch.remove(NAMESPACE)
+    made, applied, in_order = interleaved(runs, ours, floor, ordered)
     return RollOut(
         objects=len(objects),
         pods=sum(each["spec"]["replicas"] for each in objects if each["kind"] in {"Deployment", "StatefulSet"}),
@@ -121,6 +119,11 @@ def measure(directory: Path, runs: int) -> RollOut:
             ours=made,
             floor=applied,
             goal=UP_GOAL,
+        ),
+        up_ordered=Comparison(
+            title="… against the same by kubectl in the program's order, each family waited for",
+            ours=made,
+            floor=in_order,
         ),
         change=Comparison(
             title="One changed value (an image) until rolled out, against the same by `kubectl apply`",
@@ -134,6 +137,16 @@ def _objects(engine: Engine, config: Path) -> list[dict[str, Any]]:
     """The Kubernetes objects that the program declares, in its order."""
     program = registered(STACK, decrypted(engine, STACK, config))
     return [each.inputs for each in program.resources if each.type.startswith("kubernetes:")]
+
+
+def _stages(objects: list[dict[str, Any]], settings: dict[str, object]) -> list[list[dict[str, Any]]]:
+    """The objects in the program's order: the Deployments of workers and of services come last."""
+    families = [list(_names(settings, family)) for family in ("workers", "services")]
+    late = [
+        [each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] in names]
+        for names in families
+    ]
+    return [[each for each in objects if not any(each in stage for stage in late)], *late]
 
 
 def _manifest(directory: Path, objects: list[dict[str, Any]]) -> Path:
@@ -151,18 +164,4 @@ def _apply(manifest: Path) -> None:
         listed = json.loads(run(kubectl, "get", kind, "-n", NAMESPACE, "-o", "json"))["items"]
         for each in listed:
             name = each["metadata"]["name"]
-            run(kubectl, "rollout", "status", f"{kind}/{name}", "-n", NAMESPACE, f"--timeout={_DEADLINE}")
-
-
-@contextmanager
-def _gone_after() -> Iterator[None]:
-    try:
-        yield
-    finally:
-        _remove()
-
-
-def _remove() -> None:
-    kubectl = BIN / "kubectl"
-    run(kubectl, "delete", "namespace", NAMESPACE, "--ignore-not-found", f"--timeout={_DEADLINE}")
-    run(kubectl, "delete", "priorityclass", NAMESPACE, "--ignore-not-found")
+            run(kubectl, "rollout", "status", f"{kind}/{name}", "-n", NAMESPACE, f"--timeout={scratch.DEADLINE}")

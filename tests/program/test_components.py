@@ -16,8 +16,9 @@ from components.network import NetworkPolicies, NetworkPoliciesArgs
 from components.network_policies import fabric_ingress, policies
 from components.postgres import PostgresCluster, PostgresClusterArgs
 from components.redis import RedisCluster, RedisClusterArgs
+from components.tls import ServerTls
 from components.workload import Workload, WorkloadArgs
-from components.workload_config import ApplicationConfig, ApplicationConfigArgs, SecretKey
+from components.workload_config import ApplicationConfig, ApplicationConfigArgs, ConfigSource, SecretKey
 from settings.model import Settings
 from tests import capture
 from tests.stacks import settings
@@ -60,7 +61,9 @@ def _network(name: str, values: Settings) -> None:
 def _config(name: str, values: Settings) -> None:
     ApplicationConfig(
         name,
-        ApplicationConfigArgs(namespace=name, log_level=values.environment.log_level, fabric=values.fabric),
+        ApplicationConfigArgs(
+            namespace=name, log_level=values.environment.log_level, authority=values.tls.authority, fabric=values.fabric
+        ),
     )
 
 
@@ -77,6 +80,7 @@ def _workload(name: str, values: Settings) -> None:
         placement=values.placement.workloads,
         database=SecretKey(name="postgres-secrets", key="application-url", digest="one"),
         cache=SecretKey(name="redis-secrets", key="url", digest="two"),
+        authority=ConfigSource(name="database-authority", digest="three"),
         config=(),
         fabric_access=False,
         port=service.port,
@@ -92,6 +96,7 @@ def _postgres(name: str, values: Settings) -> None:
         placement=values.placement.databases,
         image=values.images.postgres,
         secrets=values.secrets.postgres,
+        tls=ServerTls.of(values, "postgres"),
         storage_class=values.cluster.storage_class,
         protect=True,
     )
@@ -107,6 +112,7 @@ def _redis(name: str, values: Settings) -> None:
         image=values.images.redis,
         proxy_image=values.images.haproxy,
         secrets=values.secrets.redis,
+        tls=ServerTls.of(values, "redis"),
         storage_class=values.cluster.storage_class,
         protect=True,
     )

@@ -1,11 +1,14 @@
 """The namespace and the databases' Services as the source document names them, read from what each stack registers."""
 
+import json
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from settings import certificates
 from tests.capture import Capture
-from tests.stacks import settings
+from tests.stacks import authority, settings
 
 
 def inputs(program: Capture, kind: str, name: str) -> dict[str, Any]:
@@ -53,3 +56,26 @@ def test_the_databases_answer_under_their_documented_names_and_ports(program: Ca
     spec = inputs(program, "Service", name)["spec"]
     assert [each["port"] for each in spec["ports"]] == [port]
     assert spec["selector"]
+
+
+@pytest.mark.parametrize("server", ["postgres", "redis"])
+def test_the_certificates_cover_every_service_of_the_databases(program: Capture, server: str) -> None:
+    secret = inputs(program, "Secret", f"{server}-tls")
+    held = certificates.loaded(secret["stringData"]["tls.crt"])[0]
+    namespace = f"backend-{stack_of(program)}"
+    services = [
+        service.kubernetes_name
+        for service in program.of("Service")
+        if service.inputs["spec"]["selector"]["app"] in {server, f"{server}-proxy"}
+    ]
+    assert len(services) >= 3
+    hosts = [f"*.{name}" if name.endswith("-headless") else name for name in services]
+    names = [f"{host}.{namespace}.svc.cluster.local" for host in hosts]
+    alternative = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(names) <= set(alternative.get_values_for_type(x509.DNSName))
+    assert secret["type"] == "kubernetes.io/tls"
+
+
+def test_the_key_of_the_authority_reaches_no_object(program: Capture) -> None:
+    key = authority().key.splitlines()[1]
+    assert not [resource.name for resource in program.resources if key in json.dumps(resource.inputs, default=str)]

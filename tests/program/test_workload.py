@@ -5,6 +5,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from components.tls import CLIENT_AUTHORITY
 from components.workload import Workload, WorkloadArgs, roll_out_timeouts
 from components.workload_config import ApplicationConfig, ApplicationConfigArgs, SecretKey
 from settings.model import LogLevel, NodeSelection, Placement, Resources
@@ -19,6 +20,7 @@ def deployed(
     *,
     digest: str = "one",
     log_level: LogLevel = LogLevel.INFO,
+    authority: str = "PEM",
     peers: int = 4,
     **changes: Any,  # noqa: ANN401
 ) -> Capture:
@@ -31,6 +33,7 @@ def deployed(
             ApplicationConfigArgs(
                 namespace="backend",
                 log_level=log_level,
+                authority=authority,
                 fabric=FABRIC.model_copy(update={"peers": FABRIC.peers[:peers]}),
             ),
         )
@@ -46,6 +49,7 @@ def deployed(
             "placement": Placement(prefer=NodeSelection(label="node-role.kubernetes.io/control-plane")),
             "database": SecretKey(name="postgres-secrets", key="url", digest=pulumi.Output.secret(digest)),
             "cache": SecretKey(name="redis-secrets", key="url", digest="two"),
+            "authority": config.authority,
             "config": config.sources(fabric_access=access),
             "fabric_access": access,
             "port": 3001,
@@ -209,6 +213,17 @@ def test_fabric_endpoints_reach_only_pods_with_fabric_access() -> None:
     assert len(data["FABRIC_ORDERERS"].split(",")) == 5
 
 
+def test_the_pods_have_what_the_databases_are_verified_with_and_roll_when_it_changes() -> None:
+    found = deployed()
+    assert found.one("ConfigMap", "database-authority").inputs["data"] == {"ca.crt": "PEM"}
+    (mount,) = (each for each in container(found)["volumeMounts"] if each["name"] == "database-authority")
+    (volume,) = (each for each in pod(found)["volumes"] if each["name"] == "database-authority")
+    assert volume["configMap"] == {"name": "database-authority"}
+    variables = {each["name"]: each.get("value") for each in container(found)["env"]}
+    assert variables["NODE_EXTRA_CA_CERTS"] == f"{mount['mountPath']}/ca.crt" == CLIENT_AUTHORITY
+    assert content(deployed(authority="other")) != content(found)
+
+
 def test_a_changed_password_or_log_level_rolls_the_pods() -> None:
     assert content(deployed()) == content(deployed())
     assert content(deployed(digest="new")) != content(deployed())
@@ -232,7 +247,7 @@ def test_a_roll_out_that_stands_still_is_reported_soon_and_a_moving_one_has_time
 def test_fabric_access_without_a_fabric_network_is_refused() -> None:
     def program() -> None:
         config = ApplicationConfig(
-            "config", ApplicationConfigArgs(namespace="backend", log_level=LogLevel.INFO, fabric=None)
+            "config", ApplicationConfigArgs(namespace="backend", log_level=LogLevel.INFO, authority="", fabric=None)
         )
         config.sources(fabric_access=True)
 

@@ -18,6 +18,7 @@ import pytest
 from sandbox import layout as where
 from sandbox import netns, processes
 from sandbox.layout import Layout
+from tests.kubernetes import items, kubectl
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = where.current()
@@ -37,21 +38,6 @@ def sandbox(*argv: str, root: Path = ROOT) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def kubectl(*argv: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the sandbox's kubectl as its user does."""
-    done = subprocess.run(
-        [ROOT / "sandbox/bin/kubectl", *argv], input=stdin, capture_output=True, text=True, check=False
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def items(*argv: str) -> list[dict[str, Any]]:
-    """Objects a `kubectl get` finds."""
-    found: list[dict[str, Any]] = json.loads(kubectl("get", *argv, "-o", "json").stdout)["items"]
-    return found
 
 
 def curl(machine: str, url: str) -> subprocess.CompletedProcess[str]:

@@ -3,17 +3,26 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from components.postgres import config
+from components.tls import ServerTls, server_files
+from settings import certificates
+from settings.certificates import Pair
 from tests import stacks
-from tests.services.pods import Lab, Pod, PodSpec, volume, write_files
+from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_files
 
 UID = 70
-PASSWORDS = {role: f"it's a \\ {role}:password" for role in ("admin", "owner", "application", "replication", "backup")}
+PASSWORDS = {
+    role: f"it's a \\ {role}:password"
+    for role in ("admin", "owner", "application", "replication", "backup", "exporter")
+}
 DATABASE = "gx_protocol"
+VERIFIED = f"sslmode=verify-full sslrootcert={config.TLS}/ca.crt"
 ADDRESSES = {config.member(ordinal): 10 + ordinal for ordinal in range(3)}
 
 
@@ -29,6 +38,7 @@ class Cluster:
             replicas=members, allow_bootstrap=allow_bootstrap, limits=small, storage="1Gi", max_connections=40
         )
         self.set_passwords(PASSWORDS)
+        self.set_certificate(stacks.server("postgres", NAMESPACE), stacks.authority().certificate)
 
     def configure(self, **update: object) -> None:
         """Change settings, as a changed ConfigMap does."""
@@ -40,6 +50,11 @@ class Cluster:
     def set_passwords(self, passwords: dict[str, str]) -> None:
         """Change passwords, as a changed Secret does."""
         write_files(self.lab.scratch / "secrets", passwords, mode=0o440, gid=UID)
+
+    def set_certificate(self, pair: Pair, authority: str) -> None:
+        """Change the certificate and the authorities, as a changed Secret does."""
+        files = server_files(ServerTls(certificate=pair.certificate, key=SecretStr(pair.key), authority=authority))
+        write_files(self.lab.scratch / "tls", files, mode=0o440, gid=UID)
 
     def start(self, ordinal: int) -> Pod:
         """Start a pod with the server's container, whose script takes the init container's decision too."""
@@ -53,6 +68,7 @@ class Cluster:
                 mounts={
                     "/etc/postgresql": self.lab.scratch / "config",
                     "/etc/postgresql-secrets": self.lab.scratch / "secrets",
+                    config.TLS: self.lab.scratch / "tls",
                     "/var/lib/postgresql/data": volume(data, UID, UID),
                     "/run/postgresql": volume(self.lab.scratch / f"run-{ordinal}", UID, UID),
                 },
@@ -75,10 +91,17 @@ class Cluster:
         return self._psql(ordinal, ["-h", "/var/run/postgresql", "-U", "gx_admin", DATABASE], sql).stdout.strip()
 
     def client(
-        self, ordinal: int, role: str, sql: str, *, password: str | None = None, asker: int | None = None
+        self,
+        ordinal: int,
+        role: str,
+        sql: str,
+        *,
+        password: str | None = None,
+        asker: int | None = None,
+        tls: str = VERIFIED,
     ) -> subprocess.CompletedProcess[str]:
         """What an instance answers a client in another pod, or in the one given."""
-        where = f"host={config.member(ordinal)} user=gx_{role} dbname={DATABASE}"
+        where = f"host={config.member(ordinal)} user=gx_{role} dbname={DATABASE} {tls}"
         other = (ordinal + 1) % len(self.members) if asker is None else asker
         return self._psql(other, [where], sql, PGPASSWORD=PASSWORDS[role] if password is None else password)
 
@@ -143,8 +166,15 @@ def cluster(started: Cluster) -> Cluster:
     for ordinal in started.members:
         if f"postgres-{ordinal}" not in started.lab.pods:
             started.start(ordinal)
-    started.lab.wait("an instance is the primary", lambda: started.primary() is not None)
-    primary = started.primary()
+    primary = None
+
+    def found() -> bool:
+        nonlocal primary
+        primary = started.primary()
+        return primary is not None
+
+    # An instance that makes a new database answers as the primary, and is gone again for a moment before it is.
+    started.lab.wait("an instance is the primary", found)
     assert primary is not None
     started.configure(primary_ordinal=primary)
     started.await_standbys(primary, 2)
@@ -167,8 +197,103 @@ def test_every_role_may_do_its_duty_and_no_more(cluster: Cluster) -> None:
     assert "must be owner" in cluster.client(primary, "application", "drop table ledger").stderr
     assert cluster.client(primary, "backup", "select count(*) from ledger").stdout.strip() == "1"
     assert "read-only transaction" in cluster.client(primary, "backup", "create table other ()").stderr
+    # Only who may monitor sees where a standby is.
+    assert (
+        cluster.client(primary, "exporter", "select count(client_addr) from pg_stat_replication").stdout.strip() == "2"
+    )
+    assert "permission denied" in cluster.client(primary, "exporter", "select * from public.ledger").stderr
+    assert "read-only transaction" in cluster.client(primary, "exporter", "create table other ()").stderr
     assert "no pg_hba.conf entry" in cluster.client(primary, "admin", "select 1").stderr
     assert "password authentication failed" in cluster.client(primary, "owner", "select 1", password="wrong").stderr  # noqa: S106
+
+
+def test_nobody_connects_over_the_network_without_tls_and_the_authority_and_the_right_name(cluster: Cluster) -> None:
+    primary = cluster.the_primary()
+    for role in ("application", "owner", "backup"):
+        assert "no encryption" in cluster.client(primary, role, "select 1", tls="sslmode=disable").stderr
+    other = certificates.new_authority("mainnet", datetime.now(UTC)).certificate
+    write_files(cluster.lab.scratch / "config", {"other.crt": other})
+    untrusted = cluster.client(
+        primary, "application", "select 1", tls="sslmode=verify-full sslrootcert=/etc/postgresql/other.crt"
+    )
+    assert "certificate verify failed" in untrusted.stderr
+    address = f"10.99.0.{10 + primary}"
+    misnamed = cluster.client(
+        primary, "application", "select 1", tls=f"hostaddr={address} host=postgres-0.elsewhere {VERIFIED}"
+    )
+    assert "does not match host name" in misnamed.stderr
+    used = cluster.client(primary, "application", "select version from pg_stat_ssl where pid = pg_backend_pid()")
+    assert used.stdout.strip() == "TLSv1.3"
+    assert (
+        cluster.client(
+            primary, "application", "select 1", tls=f"ssl_max_protocol_version=TLSv1.1 {VERIFIED}"
+        ).returncode
+        != 0
+    )
+
+
+def test_standbys_stream_over_tls(cluster: Cluster) -> None:
+    encrypted = (
+        "select string_agg(application_name, ' ' order by application_name) from pg_stat_replication"
+        " join pg_stat_ssl using (pid) where ssl and version = 'TLSv1.3'"
+    )
+    primary = cluster.the_primary()
+    others = " ".join(f"postgres-{ordinal}" for ordinal in cluster.members if ordinal != primary)
+    cluster.await_answer(primary, encrypted, others)
+    for ordinal in cluster.members:
+        assert "sslmode=verify-full" in cluster.admin(ordinal, "show primary_conninfo")
+
+
+def test_another_authority_takes_over_without_a_restart(cluster: Cluster) -> None:
+    primary = cluster.the_primary()
+    before = [cluster.admin(ordinal, "select pg_postmaster_start_time()") for ordinal in cluster.members]
+    now = datetime.now(UTC)
+    old, new = stacks.authority(), certificates.new_authority("mainnet", now)
+    both = old.certificate + new.certificate
+    later = certificates.new_server("postgres", NAMESPACE, authority=Pair(certificate=both, key=new.key), now=now)
+    write_files(cluster.lab.scratch / "config", {"new.crt": new.certificate})
+    try:
+        cluster.set_certificate(later, both)
+        for ordinal in cluster.members:
+            cluster.lab.wait(
+                "the new certificate is served",
+                lambda ordinal=ordinal: (
+                    cluster.client(  # type: ignore[misc]
+                        ordinal,
+                        "application",
+                        "select 1",
+                        tls="sslmode=verify-full sslrootcert=/etc/postgresql/new.crt",
+                    ).returncode
+                    == 0
+                ),
+            )
+        cluster.admin(primary, "select pg_terminate_backend(pid) from pg_stat_replication")
+        cluster.await_standbys(primary, 2)
+        assert [cluster.admin(ordinal, "select pg_postmaster_start_time()") for ordinal in cluster.members] == before
+    finally:
+        cluster.set_certificate(stacks.server("postgres", NAMESPACE), both)
+
+
+def test_a_certificate_that_has_ended_hides_no_primary(cluster: Cluster) -> None:
+    """A former primary that takes the new one for absent would be a second one."""
+    long_ago = datetime.now(UTC) - timedelta(days=certificates.SERVER_DAYS + 1)
+    ended = certificates.new_server("postgres", NAMESPACE, authority=stacks.authority(), now=long_ago)
+    primary = cluster.the_primary()
+    heir = (primary + 1) % 3
+    try:
+        cluster.lab.kill(f"postgres-{primary}")
+        cluster.promote(heir)
+        cluster.set_certificate(ended, stacks.authority().certificate)
+        cluster.lab.wait(
+            "the ended certificate is served",
+            lambda: "certificate verify failed" in cluster.client(heir, "owner", "select 1", asker=heir).stderr,
+        )
+        cluster.start(primary)
+        cluster.await_says(primary, f"{config.member(heir)} is the primary, and following it did not work yet")
+        assert cluster.admin(primary, "select 1") == ""
+    finally:
+        cluster.set_certificate(stacks.server("postgres", NAMESPACE), stacks.authority().certificate)
+    cluster.await_standbys(heir, 2)
 
 
 def test_a_changed_setting_and_a_changed_password_are_applied_without_a_restart(cluster: Cluster) -> None:

@@ -3,11 +3,18 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from components import tls
 from components.redis import config
+from components.redis.pod import PodArgs, server_pod
+from components.tls import ServerTls, server_files
+from settings import certificates
+from settings.certificates import Pair
 from settings.model import RedisSecrets
 from tests import stacks
 from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_files
@@ -39,6 +46,8 @@ class Cluster:
         self._settings = stacks.settings("mainnet").redis.model_copy(update={"replicas": members})
         self.configure(max_memory="64Mi")
         self.set_passwords(OLD)
+        self.authority = stacks.authority().certificate
+        self.set_certificate(stacks.server("redis", NAMESPACE), self.authority)
 
     def configure(self, **update: object) -> None:
         """Change settings, as a changed ConfigMap does."""
@@ -48,11 +57,27 @@ class Cluster:
         files["timing.conf"] = timing.replace("failover-timeout gx 30000", "failover-timeout gx 5000")
         write_files(self.lab.scratch / "config", files)
 
+    def pod_args(self) -> PodArgs:
+        """What the pod is made from in production."""
+        return PodArgs(
+            settings=self._settings,
+            placement=stacks.settings("mainnet").placement.databases,
+            image="docker.io/library/redis:7-alpine",
+            priority_class="backend",
+            account="redis",
+            config_map="redis-config",
+        )
+
     def set_passwords(self, passwords: dict[str, str]) -> None:
         """Change passwords, as a changed Secret does."""
         self.passwords = passwords
         files = config.server_secrets(RedisSecrets.model_validate(passwords))
         write_files(self.lab.scratch / "secrets", files, mode=0o440, gid=GID)
+
+    def set_certificate(self, pair: Pair, authority: str) -> None:
+        """Change the certificate and the authorities, as a changed Secret does."""
+        files = server_files(ServerTls(certificate=pair.certificate, key=SecretStr(pair.key), authority=authority))
+        write_files(self.lab.scratch / "tls", files, mode=0o440, gid=GID)
 
     def start(self, ordinal: int) -> Pod:
         """Start a pod with the containers it has in production."""
@@ -65,6 +90,7 @@ class Cluster:
                 mounts={
                     "/etc/redis": self.lab.scratch / "config",
                     "/etc/redis-secrets": self.lab.scratch / "secrets",
+                    config.TLS: self.lab.scratch / "tls",
                     "/data": volume(self.lab.scratch / f"data-{ordinal}", UID, GID),
                     "/tmp": volume(self.lab.scratch / f"tmp-{ordinal}", UID, GID),  # noqa: S108 - in the pod
                 },
@@ -78,7 +104,7 @@ class Cluster:
 
     def start_proxy(self) -> None:
         """Start a proxy."""
-        write_files(self.lab.scratch / "proxy-config", config.proxy_files(self._settings))
+        write_files(self.lab.scratch / "proxy-config", config.proxy_files(self._settings, self.authority))
         mounts = {"/etc/haproxy": self.lab.scratch / "proxy-config"}
         pod = self.lab.pod(PodSpec(name=PROXY, number=20, uid=PROXY_UID, gid=PROXY_UID, mounts=mounts))
         pod.start("haproxy", "haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg")
@@ -86,16 +112,22 @@ class Cluster:
     def command(self, target: str, *words: str, asker: str | None = None) -> str:
         """What a server or the proxy answers the application in another pod; empty when it does not answer."""
         pod = self.lab.pods[asker or next(iter(self.lab.pods))]
-        login = ["env", f"REDISCLI_AUTH={self.passwords['application']}", "timeout", "5", "redis-cli"]
+        login = ["env", f"REDISCLI_AUTH={self.passwords['application']}", "timeout", "5", *self.cli(pod)]
         try:
-            return pod.run(*login, "--user", "application", "--no-auth-warning", "-h", target, *words).stdout.strip()
+            return pod.run(*login, "--user", "application", "-h", target, *words).stdout.strip()
         except subprocess.TimeoutExpired:
             return ""
+
+    @staticmethod
+    def cli(pod: Pod) -> list[str]:
+        """A client that verifies the server with the authority that its pod has."""
+        directory = "/etc/haproxy" if pod.spec.name == PROXY else config.TLS
+        return ["redis-cli", "--no-auth-warning", "--tls", "--cacert", f"{directory}/ca.crt"]
 
     def as_user(self, user: str, target: str, *words: str) -> str:
         """What a server answers another user than the application, errors included."""
         pod = self.lab.pods[PROXY]
-        login = ["env", f"REDISCLI_AUTH={self.passwords[user]}", "timeout", "10", "redis-cli", "--no-auth-warning"]
+        login = ["env", f"REDISCLI_AUTH={self.passwords[user]}", "timeout", "10", *self.cli(pod)]
         done = pod.run(*login, "--user", user, "-h", target, *words)
         return (done.stdout + done.stderr).strip()
 
@@ -104,9 +136,14 @@ class Cluster:
         if f"redis-{ordinal}" not in self.lab.pods:
             return ("", "")
         pod = self.lab.pods[f"redis-{ordinal}"]
-        answer = pod.run("env", "REDISCLI_AUTH=health", "redis-cli", "--no-auth-warning", "--user", "health", "ROLE")
+        answer = pod.run("env", "REDISCLI_AUTH=health", *self.cli(pod), "--user", "health", "ROLE")
         lines = [*answer.stdout.splitlines(), "", "", "", ""]
         return lines[0], lines[3] if lines[0] == "slave" else ""
+
+    def runs(self) -> list[str]:
+        """Which run of its server each instance is in."""
+        servers = [self.command(host(ordinal), "INFO", "server") for ordinal in self.members]
+        return [line for server in servers for line in server.splitlines() if line.startswith("run_id")]
 
     def ready(self, ordinal: int) -> bool:
         """What the readiness probe says."""
@@ -132,6 +169,13 @@ class Cluster:
 
         self.lab.wait("one master and connected replicas", settled, timeout=60)
         self.lab.wait("a write is accepted", lambda: self.command(PROXY, "SET", "probe", "1") == "OK", timeout=60)
+
+    def await_trusted(self, ordinal: int, port: str, authority: str) -> None:
+        """Wait until a client with that authority alone accepts a server or a sentinel."""
+        ping = ("redis-cli", "--tls", "--cacert", authority, "-h", host(ordinal), "-p", port, "PING")
+        self.lab.wait(
+            f"redis-{ordinal} is trusted on {port}", lambda: "NOAUTH" in self.lab.pods[PROXY].run(*ping).stdout
+        )
 
     def await_says(self, pod: str, container: str, words: str) -> None:
         """Wait until a container gives a reason."""
@@ -170,14 +214,101 @@ def test_empty_instances_become_one_master_and_ready_replicas(cluster: Cluster) 
     assert "READONLY" in cluster.command(host((master + 1) % 3), "SET", "a", "1")
 
 
+def test_every_probe_of_the_pod_succeeds(cluster: Cluster) -> None:
+    for container in server_pod(cluster.pod_args(), "redis-secrets", "redis-tls")["containers"]:
+        for probe in ("startup_probe", "readiness_probe", "liveness_probe"):
+            done = cluster.lab.pods["redis-0"].run(*container[probe]["exec"]["command"])
+            assert done.returncode == 0, f"{probe} of {container['name']}: {done.stdout}{done.stderr}"
+
+
 def test_nobody_gets_in_without_a_name_and_its_password(cluster: Cluster) -> None:
     pod = cluster.lab.pods[PROXY]
-    assert "NOAUTH" in pod.run("redis-cli", "-h", PROXY, "PING").stdout
-    wrong = pod.run("redis-cli", "-h", PROXY, "--user", "application", "-a", "wrong", "PING")
+    assert "NOAUTH" in pod.run(*cluster.cli(pod), "-h", PROXY, "PING").stdout
+    wrong = pod.run(*cluster.cli(pod), "-h", PROXY, "--user", "application", "-a", "wrong", "PING")
     assert "WRONGPASS" in wrong.stdout + wrong.stderr
-    health = ("redis-cli", "--user", "health", "-a", "health", "--no-auth-warning", "-h", PROXY)
+    health = (*cluster.cli(pod), "--user", "health", "-a", "health", "-h", PROXY)
     assert "NOPERM" in pod.run(*health, "GET", "probe").stdout
     assert "NOPERM" in cluster.command(PROXY, "FLUSHALL")
+
+
+def test_nobody_connects_in_clear_or_to_a_server_that_the_authority_does_not_know(cluster: Cluster) -> None:
+    pod, master = cluster.lab.pods[PROXY], host(cluster.the_master())
+    other = certificates.new_authority("mainnet", datetime.now(UTC)).certificate
+    write_files(cluster.lab.scratch / "proxy-config", {"other.crt": other})
+    for target, port in ((PROXY, "6379"), (master, "6379"), (master, "26379")):
+        clear = pod.run("timeout", "5", "redis-cli", "-h", target, "-p", port, "PING")
+        assert "PONG" not in clear.stdout
+        assert "Connection reset" in clear.stderr + clear.stdout or "closed" in clear.stderr + clear.stdout
+        untrusted = pod.run(
+            "redis-cli", "--tls", "--cacert", "/etc/haproxy/other.crt", "-h", target, "-p", port, "PING"
+        )
+        assert "certificate verify failed" in untrusted.stderr
+
+
+def test_the_proxy_leads_to_no_server_that_it_cannot_verify(cluster: Cluster) -> None:
+    right = cluster.authority
+    try:
+        cluster.authority = certificates.new_authority("mainnet", datetime.now(UTC)).certificate
+        cluster.lab.kill(PROXY)
+        cluster.start_proxy()
+        cluster.await_says(PROXY, "haproxy", "SSL handshake failure")
+        cluster.lab.wait("the proxy leads nowhere", lambda: cluster.command(PROXY, "PING") == "")
+    finally:
+        cluster.authority = right
+        cluster.lab.kill(PROXY)
+        cluster.start_proxy()
+    cluster.await_replicated()
+
+
+def test_replicas_and_sentinels_speak_tls_to_each_other(cluster: Cluster) -> None:
+    """No instance listens in clear, so a link that is up is encrypted; it is verified as soon as the server is."""
+    master = cluster.the_master()
+    assert "connected_slaves:2" in cluster.command(host(master), "INFO", "replication")
+    assert "num-other-sentinels" in cluster.command(host(master), "-p", "26379", "SENTINEL", "MASTERS")
+    listening = cluster.lab.pods[f"redis-{master}"].run("cat", "/proc/net/tcp").stdout
+    assert {line.split()[1].split(":")[1] for line in listening.splitlines()[1:] if line.split()[3] == "0A"} == {
+        f"{port:04X}" for port in (config.PORT, config.SENTINEL_PORT)
+    }
+
+
+def test_another_authority_takes_over_without_a_restart_of_the_servers(cluster: Cluster) -> None:
+    now = datetime.now(UTC)
+    old, new = stacks.authority(), certificates.new_authority("mainnet", now)
+    both = old.certificate + new.certificate
+    later = certificates.new_server("redis", NAMESPACE, authority=Pair(certificate=both, key=new.key), now=now)
+    write_files(cluster.lab.scratch / "proxy-config", {"new.crt": new.certificate})
+    before = cluster.runs()
+    assert len(before) == 3
+    try:
+        # The proxy's checks trust both before any server shows the new one, as the order of the runbook has it.
+        cluster.authority = both
+        cluster.lab.kill(PROXY)
+        cluster.start_proxy()
+        cluster.set_certificate(later, both)
+        for ordinal, port in ((ordinal, port) for ordinal in cluster.members for port in ("6379", "26379")):
+            cluster.await_trusted(ordinal, port, "/etc/haproxy/new.crt")
+        cluster.await_replicated()
+        assert cluster.runs() == before
+    finally:
+        cluster.set_certificate(stacks.server("redis", NAMESPACE), both)
+
+
+def test_a_certificate_that_has_ended_restarts_nothing_and_is_replaced_as_it_is_served(cluster: Cluster) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=certificates.SERVER_DAYS + 1)
+    ended = certificates.new_server("redis", NAMESPACE, authority=stacks.authority(), now=long_ago)
+    before = cluster.runs()
+    assert len(before) == 3
+    try:
+        cluster.set_certificate(ended, cluster.authority)
+        for ordinal in cluster.members:
+            cluster.lab.wait("clients refuse it", lambda at=ordinal: cluster.command(host(at), "PING") == "")  # type: ignore[misc]
+        test_every_probe_of_the_pod_succeeds(cluster)
+    finally:
+        cluster.set_certificate(stacks.server("redis", NAMESPACE), cluster.authority)
+    for ordinal in cluster.members:
+        cluster.await_trusted(ordinal, "6379", f"/etc/haproxy/{tls.AUTHORITY}")
+    cluster.await_replicated()
+    assert cluster.runs() == before
 
 
 def test_the_backup_user_copies_the_data_set_and_reads_or_changes_nothing_by_itself(cluster: Cluster) -> None:
@@ -186,8 +317,8 @@ def test_the_backup_user_copies_the_data_set_and_reads_or_changes_nothing_by_its
     replica = host((cluster.the_master() + 1) % 3)
     copied = cluster.lab.pods[PROXY].run(
         *["env", f"REDISCLI_AUTH={cluster.passwords['backup']}", "sh", "-ec"],
-        'cd /dev/shm; redis-cli --no-auth-warning --user backup -h "$1" --rdb a; redis-check-rdb a; strings a',
-        *["sh", replica],
+        'cd /dev/shm; "$@" --user backup --rdb a; redis-check-rdb a; strings a',
+        *["sh", *cluster.cli(cluster.lab.pods[PROXY]), "-h", replica],
     )
     assert copied.returncode == 0, copied.stderr
     assert "RDB looks OK" in copied.stdout
@@ -212,11 +343,7 @@ def test_the_exporter_sees_counters_and_neither_keys_nor_passwords(cluster: Clus
 
 
 def test_changed_settings_and_passwords_are_applied_without_a_restart(cluster: Cluster) -> None:
-    def runs() -> list[str]:
-        servers = [cluster.command(host(ordinal), "INFO", "server") for ordinal in cluster.members]
-        return [line for server in servers for line in server.splitlines() if line.startswith("run_id")]
-
-    before = runs()
+    before = cluster.runs()
     assert len(before) == 3
     cluster.configure(max_memory="96Mi")
     cluster.set_passwords(NEW)
@@ -227,7 +354,7 @@ def test_changed_settings_and_passwords_are_applied_without_a_restart(cluster: C
         )
         cluster.await_says(f"redis-{ordinal}", "redis", "the old password of the sentinels is no longer good")
     cluster.await_replicated()
-    assert runs() == before
+    assert cluster.runs() == before
     said = "".join(log.read_text() for log in cluster.lab.scratch.glob("*/*.log"))
     assert said
     assert not [password for password in (*OLD.values(), *NEW.values()) if password in said]

@@ -2,11 +2,13 @@
 
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from components.postgres import config
 from components.postgres.pod import PodArgs, pod_spec
+from components.tls import CLIENT_AUTHORITY
 from settings.model import Postgres
 from tests import stacks
 
@@ -62,7 +64,24 @@ def test_the_write_ahead_log_leaves_most_of_the_volume_to_the_data(storage: str)
 
 def test_a_url_escapes_what_a_password_may_hold() -> None:
     url = config.url(role="gx_owner", password="p@ss/w:rd?#", host="db", database="gx protocol")  # noqa: S106
-    assert url == "postgresql://gx_owner:p%40ss%2Fw%3Ard%3F%23@db:5432/gx%20protocol"
+    assert url.startswith("postgresql://gx_owner:p%40ss%2Fw%3Ard%3F%23@db:5432/gx%20protocol?")
+
+
+def test_a_url_has_prisma_verify_the_server_and_keep_to_its_pool() -> None:
+    url = config.url(role="gx_owner", password="p", host="db", database="gx", pool=5)  # noqa: S106
+    assert parse_qs(urlsplit(url).query) == {
+        "sslmode": ["require"],
+        "sslaccept": ["strict"],
+        "sslcert": [CLIENT_AUTHORITY],
+        "connection_limit": ["5"],
+    }
+
+
+def test_nobody_may_connect_over_the_network_in_clear(mainnet: Postgres) -> None:
+    files = config.files(mainnet)
+    lines = [line.split()[0] for line in files["pg_hba.conf"].splitlines() if line and not line.startswith("#")]
+    assert set(lines) == {"local", "hostssl"}
+    assert "ssl = on\n" in files["postgresql.conf"]
 
 
 def test_names_from_the_stack_file_cannot_leave_their_place_in_the_environment_file(mainnet: Postgres) -> None:
@@ -73,7 +92,7 @@ def test_names_from_the_stack_file_cannot_leave_their_place_in_the_environment_f
 def test_no_password_is_in_the_config_map(mainnet: Postgres) -> None:
     secrets = stacks.settings("mainnet").secrets.postgres
     passwords = config.passwords(secrets).values()
-    assert len(set(passwords)) == 5
+    assert len(set(passwords)) == 6
     assert not [password for password in passwords if password in json.dumps(config.files(mainnet))]
 
 
@@ -94,5 +113,6 @@ def pod(settings: Postgres) -> dict[str, Any]:
             account="postgres",
             config_map="postgres-config",
             secret="postgres-secrets",  # noqa: S106 - the name of the Secret
+            tls="postgres-tls",
         )
     )

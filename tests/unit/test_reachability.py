@@ -5,10 +5,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from checks.paths import compare
+from checks.paths import compare, declared
 from checks.policy_engine import ANY_PORT, Direction, End, allowed
 from checks.reachability import declaration, find, matrix
 from components.network_policies import Peer, Pods, Policy, Rule
@@ -166,22 +167,25 @@ def test_prometheus_in_fabrics_or_in_the_systems_namespace_is_as_good() -> None:
 
 
 def test_an_environment_that_monitors_itself_opens_what_is_not_meant() -> None:
-    (finding,) = find(changed(cluster={"monitoringNamespace": "backend-mainnet"}))
+    mainnet = settings("mainnet")
+    cluster = mainnet.cluster.model_copy(update={"monitoring_namespace": mainnet.environment.namespace})
+    (finding,) = find(mainnet.model_copy(update={"cluster": cluster}))
     assert finding.name == "reach-extra-allow-prometheus-scrape-ingress"
     assert "opens, without intent, postgres to postgres on TCP 9090" in str(finding)
 
 
 def test_a_change_shows_the_paths_it_opens_and_closes() -> None:
-    before = settings("mainnet")
+    before, after = declared(settings("mainnet")), declared(changed(services={"svc-tax": {"fabricAccess": True}}))
     assert compare(before, before).markdown() == "No network path opens or closes.\n"
-    table = compare(before, changed(services={"svc-tax": {"fabricAccess": True}})).markdown()
+    table = compare(before, after).markdown()
     assert table.splitlines()[2:] == ["| opens | svc-tax | a pod of fabric | TCP 7050, TCP 7051, TCP 7054 |"]
-    back = compare(changed(services={"svc-tax": {"fabricAccess": True}}), before).markdown()
-    assert back == table.replace("opens", "closes")
+    assert compare(after, before).markdown() == table.replace("opens", "closes")
 
 
-def test_the_command_tells_what_is_wrong_with_a_stack_file_and_of_one_that_is_not_there() -> None:
-    for argument, told in (("Pulumi.none.yaml", "Fix: name an existing stack"), ("Pulumi.testnet.yaml", "missing")):
+def test_the_command_tells_what_is_wrong_with_a_stack_file_and_of_one_that_is_not_there(tmp_path: Path) -> None:
+    broken = tmp_path / "Pulumi.broken.yaml"
+    broken.write_text("config: {}")
+    for argument, told in ("Pulumi.none.yaml", "Fix: name an existing stack"), (str(broken), "missing"):
         done = subprocess.run(
             [sys.executable, "-m", "checks.paths", argument, argument],
             cwd=ROOT, capture_output=True, text=True, check=False,

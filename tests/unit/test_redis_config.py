@@ -32,7 +32,7 @@ def test_a_majority_of_the_sentinels_decides(mainnet: Redis) -> None:
     five = mainnet.model_copy(update={"replicas": 5})
     assert "QUORUM=2" in config.files(mainnet)["cluster.env"]
     assert "QUORUM=3" in config.files(five)["cluster.env"]
-    assert config.proxy_files(five)["haproxy.cfg"].count("ge 3 }") == 10
+    assert config.proxy_files(five, "")["haproxy.cfg"].count("ge 3 }") == 10
 
 
 def test_everything_that_needs_no_restart_can_be_set_by_one_command_each(mainnet: Redis) -> None:
@@ -59,10 +59,10 @@ def test_the_acl_files_hold_no_password_in_clear_and_nobody_may_do_anything_with
 
 def test_no_password_is_in_a_config_map(mainnet: Redis) -> None:
     secrets = config.server_secrets(stacks.settings("mainnet").secrets.redis)
-    text = json.dumps(config.files(mainnet) | config.proxy_files(mainnet))
+    text = json.dumps(config.files(mainnet) | config.proxy_files(mainnet, ""))
     assert secrets["sentinel"] not in text
     assert secrets["replication"] not in text
 
 
 def test_a_url_escapes_what_a_password_may_hold() -> None:
-    assert config.url("p@ss/w:rd", "redis-master") == "redis://application:p%40ss%2Fw%3Ard@redis-master:6379/0"
+    assert config.url("p@ss/w:rd", "redis-master") == "rediss://application:p%40ss%2Fw%3Ard@redis-master:6379/0"

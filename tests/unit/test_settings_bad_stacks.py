@@ -14,6 +14,7 @@ from tests import stacks
 
 TODAY = date(2026, 11, 25)
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "bad_stacks" / "mainnet.yaml").read_text())
+TWINS = [case for case in CASES if "twin" in case]
 
 
 def report(config: dict[str, object], secret_keys: frozenset[str] | None = None) -> list[str]:
@@ -25,9 +26,21 @@ def report(config: dict[str, object], secret_keys: frozenset[str] | None = None)
     return [str(finding) for finding in prove(settings, TODAY).refused]
 
 
+def patched(patch: dict[str, Any]) -> dict[str, object]:
+    """A whole stack file with a patch; in another namespace it has other certificates."""
+    namespace = patch.get("environment", {}).get("namespace")
+    certificates = {} if namespace is None else stacks.tls(namespace)
+    return merge(merge(stacks.complete("mainnet"), certificates), patch)
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_a_mistake_is_told_in_one_line(case: dict[str, Any]) -> None:
-    assert sorted(report(merge(stacks.complete("mainnet"), case["patch"]))) == sorted(case["expect"])
+    assert sorted(report(patched(case["patch"]))) == sorted(case["expect"])
+
+
+@pytest.mark.parametrize("case", TWINS, ids=[case["name"] for case in TWINS])
+def test_the_good_twin_of_a_mistake_is_accepted(case: dict[str, Any]) -> None:
+    assert report(patched(case["twin"])) == []
 
 
 def test_there_are_enough_bad_stacks_and_none_twice() -> None:
@@ -59,8 +72,8 @@ def test_an_empty_stack_file_is_told_every_missing_value() -> None:
     lines = report({})
     assert all(": missing" in line for line in lines)
     assert {line.split(":")[0].split(".")[0] for line in lines} == {
-        "environment", "cluster", "placement", "quota", "containerLimits", "postgres", "redis", "workers", "services",
-        "images", "secrets",
+        "environment", "cluster", "placement", "quota", "containerLimits", "postgres", "redis", "tls", "workers",
+        "services", "images", "secrets",
     }  # fmt: skip
 
 

@@ -3,21 +3,27 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from settings import certificates
 from settings.discovery import fingerprint
-from settings.model import PostgresSecrets, RedisSecrets
+from settings.loader import load
+from settings.model import PostgresSecrets, RedisSecrets, TlsSecrets
 from settings.stackfile import ROOT, config, dump, merge, prefixed
 from settings.wanted import wanted
 from tests import stacks
 
 # Writes down each call and its standard input, as `pulumi config set` would receive them.
 RECORDER = """#!/bin/sh
+[ "$1 $2" != "config get" ] || exec cat stored
 { printf '%s\\t' "$*"; cat; printf '\\036'; } >>"$RECORD"
 """
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJjiaap4eX3mVgCGgb50xVdiz18RE2OA44HVu36D+uOt"
+NOW = datetime.now(UTC)
+KEYS = len(TlsSecrets.model_fields)
 PASSWORDS = len(PostgresSecrets.model_fields) + len(RedisSecrets.model_fields)
 TOKEN = "canary-cloudflare-token"  # noqa: S105 - made up
 PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary-key\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -67,19 +73,19 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.mark.parametrize("stack", ["mainnet", "testnet", "devnet"])
 def test_what_is_asked_for_completes_the_stack(stack: str) -> None:
-    assert list(wanted(stacks.complete(stack))) == []
-    asked = [want.path for want in wanted(stacks.committed(stack))]
+    assert list(wanted(stacks.complete(stack), NOW)) == []
+    asked = [want.path for want in wanted(stacks.committed(stack), NOW)]
     assert len(asked) == len(set(asked))
     assert {path.split(".")[0] for path in asked} >= {"cluster", "secrets", "images"}
 
 
 def test_the_token_is_asked_for_before_the_zone_it_looks_up() -> None:
-    asked = [want.path for want in wanted(stacks.committed("mainnet"))]
+    asked = [want.path for want in wanted(stacks.committed("mainnet"), NOW)]
     assert asked.index("secrets.cloudflareApiToken") < asked.index("dns.zoneId")
 
 
 def test_nothing_is_asked_about_exposure_without_an_edge() -> None:
-    asked = [want.path for want in wanted(stacks.committed("testnet"))]
+    asked = [want.path for want in wanted(stacks.committed("testnet"), NOW)]
     assert not [path for path in asked if "ssh" in path or "cloudflare" in path or path.startswith(("edge", "dns"))]
 
 
@@ -113,7 +119,7 @@ def test_answers_are_stored_and_passwords_made_up(project: Project) -> None:
 def test_secrets_are_stored_encrypted_and_stand_on_no_command_line_and_no_screen(project: Project) -> None:
     done = project.configure("--answers", project.answers({"secrets": {"cloudflareApiToken": TOKEN}}))
     secret = {key: call for key, call in project.stored().items() if key.startswith("secrets.")}
-    assert len(secret) == PASSWORDS + 1
+    assert len(secret) == PASSWORDS + KEYS + 1
     for line, stdin in secret.values():
         assert "--secret" in line.split()
         assert stdin
@@ -127,6 +133,47 @@ def test_what_the_stack_file_has_is_left_alone(project: Project) -> None:
     done = project.configure("--answers", project.answers({"edge": {"ssh": {"user": "other"}}}))
     assert done.stdout == "Pulumi.mainnet.yaml misses nothing.\n"
     assert project.stored() == {}
+
+
+def complete(project: Project, patch: dict[str, object]) -> dict[str, object]:
+    """Give the project a whole stack file, changed by a patch, whose authority's key can be had."""
+    whole = merge(merge(stacks.committed("mainnet"), stacks.overlay("mainnet")), patch)
+    (project.directory / "Pulumi.mainnet.yaml").write_text(dump({"config": prefixed(whole)}))
+    (project.directory / "stored").write_text(stacks.authority().key)
+    return whole
+
+
+def test_a_removed_certificate_is_issued_anew_by_the_same_authority_and_nothing_else_changes(project: Project) -> None:
+    complete(project, {"tls": {"redis": None}})
+    done = project.configure("--answers", project.answers({}))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "set tls.redis = (certificate, until " in done.stdout
+    stored = project.stored()
+    # Cut short after the key, the next run makes both anew.
+    assert list(stored) == ["secrets.tls.redisKey", "tls.redis"]
+    (_, key), (_, certificate) = stored.values()
+    assert certificates.is_signed(certificate, stacks.authority().certificate)
+    assert certificates.belongs(key, certificate)
+
+
+def test_a_removed_key_of_the_authority_is_replaced_while_the_old_authority_stays_trusted(project: Project) -> None:
+    complete(project, {"secrets": {"tls": {"authorityKey": None}}})
+    assert project.configure("--answers", project.answers({})).returncode == 0
+    stored = project.stored()
+    assert list(stored) == ["secrets.tls.authorityKey", "tls.authority"]
+    old, new = certificates.loaded(stored["tls.authority"][1])
+    assert old == certificates.loaded(stacks.authority().certificate)[0]
+    assert new.public_key() != old.public_key()
+
+
+def test_a_first_run_issues_certificates_that_the_settings_accept(project: Project) -> None:
+    whole = complete(project, {"tls": None, "secrets": {"tls": None}})
+    assert project.configure("--answers", project.answers({})).returncode == 0
+    tls: dict[str, str] = {}
+    keys: dict[str, str] = {}
+    for path, (_, value) in project.stored().items():
+        (keys if path.startswith("secrets.") else tls)[path.split(".")[-1]] = value
+    assert load(merge(whole, {"tls": tls, "secrets": {"tls": keys}}), stack="mainnet").tls.redis == tls["redis"]
 
 
 def test_a_wrong_answer_is_told_in_one_line(project: Project) -> None:

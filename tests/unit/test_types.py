@@ -20,8 +20,12 @@ GOOD: dict[str, list[object]] = {
         f"ghcr.io/gx-protocol/svc-tax:1.2.3@{DIGEST}",
         "registry.local:5000/a/b_c:x",
     ],
+    "Memory": ["512Mi", "100Gi", "1.5Gi", 1, "9" * 15],
+    "LabelKey": ["environment", "gxcoin.money/why", "a_B.c-1", "x" * 63],
+    "LabelValue": ["", "production", "a_B.c-1", "x" * 63],
     "Cidr": ["10.42.0.0/24", "0.0.0.0/0", "2001:db8::/32", "192.0.2.1/32"],
     "IpAddress": ["10.60.0.11", "127.0.0.1", "2001:db8::1"],
+    "NodeIp": ["10.60.0.11", "72.60.210.201", "2001:db8::1", "100.64.0.1"],
     "PublicIpv4": ["72.60.210.201", "217.196.51.190"],
     "UrlPrefix": ["/identity", "/a", "/a-1"],
     "HostKey": [f"ssh-ed25519 {KEY}", f"ecdsa-sha2-nistp256 {KEY}==", f"ssh-rsa {KEY}"],
@@ -33,7 +37,8 @@ GOOD: dict[str, list[object]] = {
     "Port": [1, 443, 65535],
     "NodePort": [30000, 30001, 32767],
     "Replicas": [1, 3, 50],
-    "Text": ["root", "Kuala Lumpur"],
+    "SqlName": ["gx_protocol", "_a", "x" * 63],
+    "Text": ["root", "Kuala Lumpur", "Zürich", "x" * 253],
 }
 
 BAD: dict[str, list[object]] = {
@@ -49,8 +54,29 @@ BAD: dict[str, list[object]] = {
         "x" * 64 + ".a",
         ".".join(["abcdefg"] * 33),
     ],
-    "Quantity": ["", "0", "0Mi", "-1", "1 Gi", "1GB", "1mi", "1e3", "one", "NaN", True, None, [1]],
+    "Quantity": [
+        "9" * 16,
+        "1.0000000001",
+        "\u0661Gi",
+        "",
+        "0",
+        "0Mi",
+        "-1",
+        "1 Gi",
+        "1GB",
+        "1mi",
+        "1e3",
+        "one",
+        "NaN",
+        True,
+        None,
+        [1],
+    ],
     "ImageRef": [
+        "docker.io/library/redis:latest",
+        f"docker.io/library/redis:latest@{DIGEST}",
+        "docker.io/library/redis:7 alpine",
+        f"docker.io/library/redis:7@{DIGEST}0",
         "",
         "redis",
         "redis:7",
@@ -59,8 +85,12 @@ BAD: dict[str, list[object]] = {
         "a/B:1",
         "a/b:1@sha256:0",
     ],
+    "Memory": ["100m", "0.5m", "0Mi", "512MB", "1,5", "0.5Gib", "-1Gi", "1e", "9" * 16],
+    "LabelKey": ["", "a b", "-a", "/a", "x" * 64, "é"],
+    "LabelValue": ["a b", "-a", "a.", "x" * 64, "a\n"],
     "Cidr": ["", "10.42.0.1/24", "10.42.0.0/33", "10.42/16", "example.org"],
     "IpAddress": ["", "10.60.0", "10.60.0.256", "10.60.0.11/24", "localhost"],
+    "NodeIp": ["", "10.0.0.300", "127.0.0.1", "0.0.0.0", "224.0.0.1", "169.254.0.1", "::1", "::"],  # noqa: S104
     "PublicIpv4": ["", "10.0.0.1", "127.0.0.1", "100.64.0.1", "192.0.2.10", "169.254.0.1", "0.0.0.0", "::1"],  # noqa: S104
     "UrlPrefix": ["", "/", "identity", "/identity/", "/a/b", "/A", "/a b", "/../a", "/a;}"],
     "HostKey": [
@@ -82,12 +112,13 @@ BAD: dict[str, list[object]] = {
         "file:///etc/passwd",
         "https://u:p@example.org",
     ],
-    "Duration": ["", "60", "1.5h", "-1s", "1 m", "1w", 60],
+    "Duration": ["0s", "00m", "", "60", "1.5h", "-1s", "1 m", "1w", 60],
     "IsoDate": ["", "2027-3-31", "31.03.2027", "2027-02-29", 20270331],
     "Port": [0, -1, 65536, "443", 1.5, True],
     "NodePort": [29999, 32768, 8080, "30001"],
     "Replicas": [0, -1, 51, "3", 2.5],
-    "Text": ["", "   "],
+    "SqlName": ["", "Gx", "a-b", "1a", "a b", "a;drop", "x" * 64],
+    "Text": ["", "   ", "a\nb", "a\x00", "x" * 254],
 }
 
 TYPES: dict[str, Any] = {

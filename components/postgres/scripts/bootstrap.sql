@@ -16,10 +16,14 @@ GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint, boolean) TO 
 CREATE ROLE gx_backup LOGIN BYPASSRLS CONNECTION LIMIT 4;
 ALTER ROLE gx_backup SET default_transaction_read_only = on;
 GRANT pg_read_all_data TO gx_backup;
+-- Sees statistics, settings and sizes, and reads no table.
+CREATE ROLE gx_exporter LOGIN CONNECTION LIMIT 3;
+ALTER ROLE gx_exporter SET default_transaction_read_only = on;
+GRANT pg_monitor TO gx_exporter;
 
 CREATE DATABASE :"database" OWNER gx_owner;
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
-GRANT CONNECT ON DATABASE :"database" TO gx_application, gx_backup;
+GRANT CONNECT ON DATABASE :"database" TO gx_application, gx_backup, gx_exporter;
 
 \connect :"database"
 SET synchronous_commit = local;

@@ -35,7 +35,7 @@ ask_peer() {
 	# 0 accepts connections, 1 rejects them while it starts or recovers: both have data.
 	[ "$state" -le 1 ] || return 0
 	alive=$((alive + 1))
-	answer=$(psql "host=$1 user=$replication_role replication=true connect_timeout=5" --no-psqlrc -qAt \
+	answer=$(psql "host=$1 user=$replication_role replication=true connect_timeout=5 $proven" --no-psqlrc -qAt \
 		-c 'SHOW in_hot_standby' -c IDENTIFY_SYSTEM 2>/dev/null) || return 0
 	recovering=$(echo "$answer" | sed -n 1p)
 	its_system=$(echo "$answer" | sed -n 2p | cut -d'|' -f1)
@@ -78,7 +78,7 @@ become_standby() {
 clone() {
 	say "cloning from $primary: $1"
 	rm -rf "$PGDATA.tmp"
-	pg_basebackup --host="$primary" --username="$replication_role" --no-password --pgdata="$PGDATA.tmp" \
+	pg_basebackup --dbname="host=$primary user=$replication_role $verified" --no-password --pgdata="$PGDATA.tmp" \
 		--wal-method=stream --checkpoint=fast --slot="postgres_$ordinal" >&2 || return 0
 	touch "$PGDATA.tmp/standby.signal"
 	mv "$PGDATA.tmp" "$PGDATA"
@@ -107,7 +107,7 @@ bootstrap() {
 rewind() {
 	say "$primary is the primary now: rewinding this former primary to follow it"
 	rm -f "$PGDATA/postmaster.pid"
-	source="host=$primary user=$replication_role dbname=postgres connect_timeout=5"
+	source="host=$primary user=$replication_role dbname=postgres connect_timeout=5 $verified"
 	# Without a checkpoint after its promotion the new primary's control file still names the old timeline, and pg_rewind
 	# wrongly finds nothing to do. https://www.postgresql.org/docs/15/app-pgrewind.html
 	psql "$source" --no-psqlrc --quiet -c CHECKPOINT || return 0

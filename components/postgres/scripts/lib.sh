@@ -1,7 +1,13 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034
 # Shared by the scripts of a Postgres container. Sourced, never run.
 config=/etc/postgresql
 secrets=/etc/postgresql-secrets
+tls=/etc/postgresql-tls
+# For connections that carry data: to the server of that name alone, as the authority says.
+verified="sslmode=verify-full sslrootcert=$tls/ca.crt"
+# For questions about a peer's state, which a certificate that has ended must not leave unanswered: a primary that nobody sees
+# is two primaries. SCRAM, bound to the connection, proves that the other end knows the password, and never shows it.
+proven="sslmode=require channel_binding=require"
 replication_role=gx_replication
 ordinal=${POD_NAME##*-}
 

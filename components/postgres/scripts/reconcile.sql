@@ -24,8 +24,10 @@ SELECT pg_is_in_recovery() AS standby \gset
 \set application_password `cat /etc/postgresql-secrets/application`
 \set replication_password `cat /etc/postgresql-secrets/replication`
 \set backup_password `cat /etc/postgresql-secrets/backup`
+\set exporter_password `cat /etc/postgresql-secrets/exporter`
 ALTER ROLE :"admin" PASSWORD :'admin_password';
 ALTER ROLE gx_owner PASSWORD :'owner_password';
 ALTER ROLE gx_application PASSWORD :'application_password';
 ALTER ROLE gx_replication PASSWORD :'replication_password';
 ALTER ROLE gx_backup PASSWORD :'backup_password';
+ALTER ROLE gx_exporter PASSWORD :'exporter_password';

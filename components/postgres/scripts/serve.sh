@@ -36,13 +36,13 @@ reconcile() {
 }
 
 follow_settings() {
-	loaded=$(digest "$config"/*.conf)
+	loaded=$(digest "$config"/*.conf "$tls"/*)
 	reconciled=''
 	while sleep "${WATCH_SECONDS:-5}"; do
 		read_cluster
-		now=$(digest "$config"/*.conf)
+		now=$(digest "$config"/*.conf "$tls"/*)
 		if [ "$now" != "$loaded" ]; then
-			say "the settings changed: reloading"
+			say "the settings or the certificate changed: reloading"
 			kill -HUP "$server"
 			loaded=$now
 		fi

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run the sentinel of one instance. What it has learned lies on the volume; what the settings say is written anew at each
-# start, around it. A changed setting or password restarts the sentinel alone, not the server beside it.
+# start, around it. A changed setting, password or certificate restarts the sentinel alone, not the server beside it.
 set -eu
 # shellcheck source=components/redis/scripts/lib.sh
 . "${0%/*}/lib.sh"
@@ -48,7 +48,7 @@ write_configuration() {
 }
 
 digest() {
-	cat "$config/sentinel.conf" "$config/timing.conf" "$secrets/sentinel" "$secrets/sentinel.acl" | sha256sum
+	cat "$config/sentinel.conf" "$config/timing.conf" "$secrets/sentinel" "$secrets/sentinel.acl" "$tls"/* | sha256sum
 }
 
 stopping='' sentinel=''

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Decide what this instance is, run its server, and keep it in line with the mounted settings and passwords.
+# Decide what this instance is, run its server, and keep it in line with the mounted settings, passwords and certificate.
 #
 # The sentinels decide who is the master; an instance only obeys them. One rule is added: an instance whose volume is empty
 # never starts as the master while a peer may have data, since replicas copy a master's emptiness too.
@@ -81,6 +81,7 @@ done
 )
 settings=$(sha256sum <"$config/redis.conf")
 passwords=$(cat "$secrets"/* | sha256sum)
+certificate=$(cat "$tls"/* | sha256sum)
 login=$(cat "$secrets/sentinel")
 redis-server /tmp/redis.conf &
 server=$!
@@ -100,8 +101,8 @@ hand_over() {
 	peer=0
 	while [ "$peer" -lt "$MEMBERS" ]; do
 		if [ "$peer" != "$ordinal" ] &&
-			REDISCLI_AUTH=$(cat "$secrets/sentinel") timeout 3 redis-cli --no-auth-warning --user sentinel \
-				-h "$(member "$peer")" -p 26379 -e SENTINEL FAILOVER "$master_name" >/dev/null 2>&1; then
+			REDISCLI_AUTH=$(cat "$secrets/sentinel") cli 3 sentinel "$(member "$peer")" -p 26379 \
+				SENTINEL FAILOVER "$master_name" >/dev/null 2>&1; then
 			say "asked the sentinel of redis-$peer for a failover"
 			break
 		fi
@@ -117,7 +118,7 @@ trap stop TERM INT
 
 # Act on the server of this pod with the password that it knows. Usage: act COMMAND...
 act() {
-	REDISCLI_AUTH=$login timeout 5 redis-cli --no-auth-warning --user sentinel -e "$@"
+	REDISCLI_AUTH=$login cli 5 sentinel 127.0.0.1 "$@"
 }
 
 apply_settings() {
@@ -145,6 +146,11 @@ apply_passwords() {
 	printf '%s' "$(cat "$secrets/replication")" | act -x CONFIG SET masterauth >/dev/null
 }
 
+# Naming the files loads them again; all in one command, so that no certificate meets another one's key.
+apply_certificate() {
+	act CONFIG SET tls-cert-file "$tls/tls.crt" tls-key-file "$tls/tls.key" tls-ca-cert-file "$tls/ca.crt" >/dev/null
+}
+
 follow_settings() {
 	forget_at=''
 	while sleep "${WATCH_SECONDS:-5}"; do
@@ -152,6 +158,11 @@ follow_settings() {
 		if [ "$now" != "$settings" ]; then
 			apply_settings
 			settings=$now
+		fi
+		now=$(cat "$tls"/* | sha256sum)
+		if [ "$now" != "$certificate" ] && apply_certificate; then
+			say "the certificate changed: applied"
+			certificate=$now
 		fi
 		now=$(cat "$secrets"/* | sha256sum)
 		if [ "$now" != "$passwords" ] && apply_passwords; then

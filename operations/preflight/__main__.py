@@ -1,0 +1,51 @@
+"""``python -m operations.preflight STACK``: whether the live cluster and hosts are what the stack file takes them for.
+
+Read-only, and never part of a preview or a failover.
+
+Exit codes: 0 when nothing says stop; 1 when something does; 2 when the stack file or the cluster cannot be read.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from operations.preflight.judge import judge
+from operations.preflight.live import LiveError, observe
+from operations.preflight.rows import Level, Row
+from settings import stackfile
+from settings.loader import SettingsError
+from settings.standins import read
+
+STOPPED, IMPOSSIBLE = 1, 2
+
+
+def main() -> int:
+    """Print a line for each thing that was looked at, the worst last."""
+    parser = argparse.ArgumentParser(prog="make preflight", description="Look at the live systems before a deployment.")
+    parser.add_argument("stack", help="the stack's name, as in Pulumi.<stack>.yaml")
+    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+    arguments = parser.parse_args()
+    path = arguments.config_file or stackfile.path(arguments.stack, Path.cwd())
+    try:
+        judged = read(path)
+        rows = judge(judged.settings, observe(judged.settings, judged.missing))
+    except (SettingsError, LiveError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return IMPOSSIBLE
+    except OSError as error:
+        print(f"{path.name}: {error.strerror}. Fix: name an existing stack", file=sys.stderr)
+        return IMPOSSIBLE
+    print(report(rows), end="")
+    return STOPPED if any(row.level is Level.STOP for row in rows) else 0
+
+
+def report(rows: tuple[Row, ...]) -> str:
+    """One line for each row, by how they end, and how many there are."""
+    order = list(Level)
+    lines = [f"{row}\n" for row in sorted(rows, key=lambda row: order.index(row.level))]
+    counts = (f"{sum(row.level is level for row in rows)} {level}" for level in Level)
+    return "".join((*lines, f"{', '.join(counts)}\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

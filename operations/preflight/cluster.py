@@ -1,0 +1,168 @@
+"""The servers, the nodes and their room, the overlay and the volumes."""
+
+import re
+from collections.abc import Iterator
+
+from checks.fit import hosts as declared_hosts
+from checks.quota import cores, mebibytes
+from checks.workloads import NOTHING, Amounts, millicores, whole_bytes
+from operations.preflight.observed import Document, Observed
+from operations.preflight.rows import Level, Row, by_name
+from settings.model import NodeRole, Settings
+from settings.rules_placement import CONTROL_PLANE_LABEL
+
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+# Written by flannel on every node; K3s's `wireguard-native` shows as the second.
+BACKEND_ANNOTATION = "flannel.alpha.coreos.com/backend-type"
+ENCRYPTED_BACKENDS = frozenset({"wireguard", "wireguard-native", "ipsec"})
+# `trafficDistribution` is refused before and ignored until here
+# (https://kubernetes.io/docs/reference/networking/virtual-ips/#traffic-distribution).
+OLDEST_MINOR, DOCUMENTED_MINOR = 31, 33
+
+
+def server_version(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """CL-01: K3s 1.33."""
+    del settings
+    version = str(observed.version.get("serverVersion", {}).get("gitVersion", ""))
+    found = re.match(r"v1\.(\d+)\.", version)
+    minor = int(found[1]) if found else 0
+    if minor < OLDEST_MINOR:
+        fix = f"upgrade the servers to 1.{DOCUMENTED_MINOR}"
+        yield Row(name="server version", level=Level.STOP, said=f"{version or 'unknown'} is too old", fix=fix)
+    elif minor != DOCUMENTED_MINOR or "+k3s" not in version:
+        said = f"{version}; the program is made for K3s 1.{DOCUMENTED_MINOR}"
+        yield Row(name="server version", level=Level.WARN, said=said, fix="deploy testnet first")
+    else:
+        yield Row(name="server version", level=Level.OK, said=version)
+
+
+def nodes(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """CL-04, CL-19, X-15, X-52: the declared nodes are there, under their labels and addresses."""
+    live = by_name(observed.nodes)
+    wrong = 0
+    for name, node in settings.cluster.nodes.items():
+        row = f"node {name}"
+        if name not in live:
+            fix = f"one of {', '.join(live)}, or join it to the cluster"
+            yield Row(name=row, level=Level.STOP, said="is not in the cluster", fix=fix)
+            wrong += 1
+            continue
+        labels = live[name]["metadata"].get("labels", {})
+        wanted = {HOSTNAME_LABEL: name, ZONE_LABEL: node.zone}
+        for label, value in wanted.items():
+            if labels.get(label) != value:
+                said = f"its label {label} is {labels.get(label, 'absent')}, the stack file has {value}"
+                fix = f"kubectl label --overwrite node {name} {label}={value}"
+                yield Row(name=row, level=Level.STOP, said=said, fix=fix)
+                wrong += 1
+        if (CONTROL_PLANE_LABEL in labels) != (node.role is NodeRole.CONTROL_PLANE):
+            fix = f"correct cluster.nodes.{name}.role"
+            yield Row(name=row, level=Level.STOP, said=f"is no {node.role} by its labels", fix=fix)
+            wrong += 1
+        for row_found in _network(row, name, live[name], settings):
+            yield row_found
+            wrong += 1
+        if not _is_ready(live[name]):
+            yield Row(name=row, level=Level.WARN, said="is not Ready", fix=f"kubectl describe node {name}")
+            wrong += 1
+    for name in live.keys() - settings.cluster.nodes.keys():
+        said = "is in the cluster and not in the stack file: no policy lets its Nginx in, no firewall guards it"
+        yield Row(name=f"node {name}", level=Level.WARN, said=said, fix=f"add cluster.nodes.{name}")
+        wrong += 1
+    if not wrong:
+        yield Row(name="nodes", level=Level.OK, said=f"{len(live)} with their labels and addresses")
+
+
+def _network(row: str, name: str, live: Document, settings: Settings) -> Iterator[Row]:
+    node = settings.cluster.nodes[name]
+    addresses = [each["address"] for each in live["status"].get("addresses", []) if each["type"] == "InternalIP"]
+    for key, wanted, found in (
+        ("internalIp", node.internal_ip, addresses),
+        ("podCidr", node.pod_cidr, live["spec"].get("podCIDRs") or [live["spec"].get("podCIDR", "")]),
+    ):
+        if wanted not in found:
+            said = f"its {key} is {', '.join(found)}, the stack file has {wanted}"
+            yield Row(name=row, level=Level.STOP, said=said, fix=f"correct cluster.nodes.{name}.{key}: policies use it")
+
+
+def room(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """CL-11, X-04: what the fit proof takes for free on a node is free of other pods' requests."""
+    live = by_name(observed.nodes)
+    short = 0
+    for host in declared_hosts(settings.cluster):
+        if host.name not in live:
+            continue
+        allocatable = live[host.name]["status"]["allocatable"]
+        others = [
+            pod
+            for pod in observed.pods
+            if pod["spec"].get("nodeName") == host.name
+            and pod["metadata"]["namespace"] != settings.environment.namespace
+            and pod["status"].get("phase") not in {"Succeeded", "Failed"}
+        ]
+        taken = sum((_requests(pod) for pod in others), NOTHING)
+        left = Amounts(
+            cpu=millicores(allocatable["cpu"]) - taken.cpu, memory=whole_bytes(allocatable["memory"]) - taken.memory
+        )
+        for key, free, there, written in (
+            ("Cpu", host.free.cpu, left.cpu, cores),
+            ("Memory", host.free.memory, left.memory, mebibytes),
+        ):
+            if there < free:
+                short += 1
+                said = f"the proofs count on {written(free)} of {key.lower()}, other namespaces leave {written(there)}"
+                fix = f"raise cluster.nodes.{host.name}.reserved{key} by {written(free - there)}"
+                yield Row(name=f"room on {host.name}", level=Level.STOP, said=said, fix=fix)
+    if not short:
+        yield Row(name="room", level=Level.OK, said="every node has as much left as the proofs count on")
+
+
+def _requests(pod: Document) -> Amounts:
+    """What a pod requests, as the scheduler counts it."""
+    spec = pod["spec"]
+    running, largest_init = NOTHING, NOTHING
+    for container in spec.get("containers", []):
+        running += _size(container)
+    for container in spec.get("initContainers", []):
+        if container.get("restartPolicy") == "Always":
+            running += _size(container)
+        else:
+            largest_init = largest_init.at_least(_size(container))
+    return running.at_least(largest_init)
+
+
+def _size(container: Document) -> Amounts:
+    requests = container.get("resources", {}).get("requests", {})
+    return Amounts(cpu=millicores(requests.get("cpu", "0")), memory=whole_bytes(requests.get("memory", "0")))
+
+
+def encryption(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """X-74: pods of different sites talk in clear, unless the overlay encrypts."""
+    backends = {node["metadata"].get("annotations", {}).get(BACKEND_ANNOTATION, "unknown") for node in observed.nodes}
+    sites = {node.zone for node in settings.cluster.nodes.values()}
+    said = f"the overlay is {', '.join(sorted(backends))}"
+    if backends <= ENCRYPTED_BACKENDS or len(sites) == 1:
+        yield Row(name="encryption", level=Level.OK, said=said)
+    else:
+        said = f"{said}: traffic of databases between {len(sites)} sites is not known to be encrypted"
+        fix = "--flannel-backend=wireguard-native on the servers, a private network, or TLS of the databases"
+        yield Row(name="encryption", level=Level.WARN, said=said, fix=fix)
+
+
+def storage(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """X-19: a volume outlives its claim."""
+    name = settings.cluster.storage_class
+    found = by_name(observed.storage_classes).get(name)
+    if found is None:
+        said = f"{name} is not there, only {', '.join(by_name(observed.storage_classes)) or 'none'}"
+        yield Row(name="storage class", level=Level.STOP, said=said, fix="create it, or correct cluster.storageClass")
+    elif found.get("reclaimPolicy", "Delete") != "Retain":
+        said = f"{name} deletes a volume with its claim"
+        yield Row(name="storage class", level=Level.STOP, said=said, fix="use a class with reclaimPolicy: Retain")
+    else:
+        yield Row(name="storage class", level=Level.OK, said=f"{name} keeps volumes")
+
+
+def _is_ready(node: Document) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"].get("conditions", []))

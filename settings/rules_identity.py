@@ -1,0 +1,63 @@
+"""Rules on whose namespace and whose Fabric network a stack uses."""
+
+from collections.abc import Iterator
+
+from settings.model import Environment, Fabric
+from settings.problems import Problem, shown
+from settings.rules_exposure import NODE_PORTS
+
+CLUSTER_DOMAIN = ".svc.cluster.local"
+
+
+def namespace_is_our_own(environment: Environment, fabric: Fabric | None) -> Iterator[Problem]:
+    """A quota, a default deny and, one day, a deletion belong in no namespace of others (CIS Kubernetes 5.6.4)."""
+    namespace = environment.namespace
+    if namespace == "default" or namespace.startswith("kube-"):
+        owner = "Kubernetes"
+    elif fabric is not None and namespace == fabric.namespace:
+        owner = "Fabric"
+    else:
+        return
+    fix = f"take one of its own, as backend-{environment.name}"
+    yield Problem("environment.namespace", f"a namespace of {owner}", fix, shown(namespace))
+
+
+def fabric_is_the_environments_own(environment: Environment, fabric: Fabric | None) -> Iterator[Problem]:
+    """No environment reaches the Fabric network of another (NP-10)."""
+    if fabric is None:
+        return
+    for other in NODE_PORTS:
+        if other != environment.name and fabric.namespace.endswith(f"-{other}"):
+            yield Problem(
+                "fabric.namespace",
+                f"the Fabric network of {other}, in {environment.name}",
+                f"name the namespace of {environment.name}'s own",
+                shown(fabric.namespace),
+            )
+
+
+def fabric_endpoints_are_in_its_namespace(fabric: Fabric | None) -> Iterator[Problem]:
+    """The network policies open the way to one namespace; an endpoint in another is never reached (NP-03)."""
+    if fabric is None:
+        return
+    for family, endpoints in (
+        ("orderers", fabric.orderers),
+        ("peers", fabric.peers),
+        ("certificateAuthorities", fabric.certificate_authorities),
+    ):
+        for index, endpoint in enumerate(endpoints):
+            labels = endpoint.host.removesuffix(CLUSTER_DOMAIN).split(".")
+            if endpoint.host.endswith(CLUSTER_DOMAIN) and labels[-1] != fabric.namespace:
+                yield Problem(
+                    f"fabric.{family}[{index}].host",
+                    f"not in fabric.namespace, {fabric.namespace}, which alone is opened",
+                    f"write it as {labels[0]}.{fabric.namespace}{CLUSTER_DOMAIN}",
+                    shown(endpoint.host),
+                )
+
+
+RULES = (
+    namespace_is_our_own,
+    fabric_is_the_environments_own,
+    fabric_endpoints_are_in_its_namespace,
+)

@@ -1,0 +1,40 @@
+"""A namespace that a measurement makes beside the deployed stacks, and removes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.bench.engine import BIN, run
+from tests.stacks import tls
+
+DEADLINE = "600s"
+
+
+def settings(stack: str, namespace: str) -> dict[str, object]:
+    """What gives a copy of a deployed stack's settings names of its own, and volumes that go with the namespace."""
+    return {
+        "environment": {
+            "name": stack,
+            "namespace": namespace,
+            "labels": {"environment": stack},
+            "requireImageDigests": False,
+            "protectData": False,
+        },
+        "cluster": {"storageClass": "local-path"},
+        **tls(namespace),
+    }
+
+
+@contextmanager
+def gone_after(namespace: str) -> Iterator[None]:
+    """Remove the namespace after the block, whatever happened in it."""
+    try:
+        yield
+    finally:
+        remove(namespace)
+
+
+def remove(namespace: str) -> None:
+    """Delete the namespace with all that is in it, and its PriorityClass; nothing happens when they are not there."""
+    kubectl = BIN / "kubectl"
+    run(kubectl, "delete", "namespace", namespace, "--ignore-not-found", f"--timeout={DEADLINE}")
+    run(kubectl, "delete", "priorityclass", namespace, "--ignore-not-found")

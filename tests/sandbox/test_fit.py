@@ -1,0 +1,210 @@
+"""The proof of fit, judged by the real scheduler and the real quota admission on simulated nodes.
+
+Every generated stack arrives in three orders. What the proof says fits has to be placed to the last pod in each; what
+it says cannot fit must never be; and it may be undecided (tight) about a tenth of them at most.
+"""
+
+import json
+import os
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checks import quota
+from checks.fit import placed
+from checks.placement import Outcome
+from checks.workloads import Kind, Workload, workloads
+from components.placement import affinity
+from sandbox import processes
+from settings.model import Settings
+from tests.generated_stacks import Generated, stacks
+from tests.kubernetes import items, kubectl
+from tests.simulated import node, simulated
+from tests.stacks import settings
+
+STACKS = int(os.environ.get("GX_GENERATED_STACKS", "60"))
+SEED = 20261126
+ORDERS = 3
+TOGETHER = 20
+MADE, LABEL = "gx-made-by", "gx-fit"
+JUDGED = ("pods", "-A", "-l", LABEL)
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@dataclass
+class Tally:
+    """What the proof said and what happened."""
+
+    said: dict[str, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    on_the_boundary: int = 0
+
+
+def test_no_verdict_is_contradicted_by_the_scheduler_or_the_quota(tmp_path: Path) -> None:
+    tally = Tally()
+    every = list(enumerate(stacks(settings("testnet"), STACKS, SEED)))
+    for first in range(0, STACKS, TOGETHER):
+        judge(every[first : first + TOGETHER], tally, tmp_path)
+    print(f"{STACKS} stacks, {tally.on_the_boundary} within one pod of a boundary: {tally.said}")
+    assert not tally.wrong
+    assert tally.on_the_boundary >= STACKS / 3
+    assert tally.said["tight"] <= STACKS / 10
+    assert all(tally.said[said] >= STACKS / 20 for said in ("fits", "cannot", "refused by quota"))
+
+
+def judge(batch: Sequence[tuple[int, Generated]], tally: Tally, directory: Path) -> None:
+    nodes = [each for _, generated in batch for each in simulated_nodes(generated.settings)]
+    verdicts = {number: verdict(generated.settings) for number, generated in batch}
+    for said in verdicts.values():
+        tally.said[said] = tally.said.get(said, 0) + 1
+    tally.on_the_boundary += sum(generated.on_the_boundary for _, generated in batch)
+    with simulated(nodes, directory / "kwok.log"):
+        for order in range(ORDERS):
+            found = arrive({number: generated.settings for number, generated in batch}, order)
+            tally.wrong += [
+                f"stack {number}, order {order}: said {verdicts[number]}, found {outcome}"
+                for number, outcome in found.items()
+                if contradicts(verdicts[number], outcome)
+            ]
+
+
+def verdict(stack: Settings) -> str:
+    if any(row.free < 0 for row in quota.headroom(stack.quota, workloads(stack))):
+        return "refused by quota"
+    return str(placed(stack).verdict.outcome)
+
+
+def contradicts(said: str, found: str) -> bool:
+    if "quota" in said or "quota" in found:
+        return said != found
+    return (said == Outcome.FITS and found == "pending") or (said == Outcome.CANNOT and found == "placed")
+
+
+def simulated_nodes(stack: Settings) -> Iterator[dict[str, Any]]:
+    for name, each in stack.cluster.nodes.items():
+        made = node(name, cpu=each.cpu, memory=each.memory)
+        made["metadata"]["labels"]["topology.kubernetes.io/zone"] = each.zone
+        yield made
+
+
+def arrive(batch: dict[int, Settings], order: int) -> dict[int, str]:
+    """What became of each stack whose pods arrived in an order of their own. Nothing of it is left."""
+    reserved = [pod for stack in batch.values() for pod in reservations(stack)]
+    namespaces = [item for number, stack in batch.items() for item in namespace(number, stack)]
+    pods = [pod for number, stack in batch.items() for pod in shuffled(number, stack, order)]
+    try:
+        create([namespace_object("fit-reserved"), *namespaces, *reserved])
+        create(pods, some_refused=True)
+        processes.wait_until("every pod is decided", lambda: all(map(decided, items(*JUDGED))), timeout=120)
+        existing = items(*JUDGED)
+    finally:
+        names = [f"fit-{number}" for number in batch]
+        kubectl("delete", "pods", "-A", "-l", MADE, "--force", "--grace-period=0", "--wait=true")
+        kubectl("delete", "namespace", *names, "fit-reserved", "--ignore-not-found")
+    return {number: outcome(existing, number, stack) for number, stack in batch.items()}
+
+
+def decided(pod: dict[str, Any]) -> bool:
+    """Whether the pod has a node, or the scheduler has said why not."""
+    return "nodeName" in pod["spec"] or "conditions" in pod["status"]
+
+
+def outcome(existing: list[dict[str, Any]], number: int, stack: Settings) -> str:
+    own = [pod for pod in existing if pod["metadata"]["namespace"] == f"fit-{number}"]
+    if len(own) < sum(each.replicas for each in workloads(stack)):
+        return "refused by quota"
+    return "placed" if all("nodeName" in pod["spec"] for pod in own) else "pending"
+
+
+def namespace_object(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def namespace(number: int, stack: Settings) -> list[dict[str, Any]]:
+    name, hard = f"fit-{number}", stack.quota
+    sizes = {
+        f"{kind}.{resource}": getattr(getattr(hard, kind), resource)
+        for kind in ("requests", "limits")
+        for resource in ("cpu", "memory")
+    }
+    return [
+        namespace_object(name),
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "quota", "namespace": name},
+            "spec": {"hard": {**sizes, "pods": str(hard.pods)}},
+        },
+    ]
+
+
+def reservations(stack: Settings) -> Iterator[dict[str, Any]]:
+    """What others use of the nodes, on them before anything else."""
+    for name, each in stack.cluster.nodes.items():
+        size = {"cpu": each.reserved_cpu, "memory": each.reserved_memory}
+        made = manifest("fit-reserved", f"reserved-{name}", [{"requests": size, "limits": size}])
+        made["spec"]["nodeName"] = name
+        yield made
+
+
+def shuffled(number: int, stack: Settings, order: int) -> list[dict[str, Any]]:
+    pods = [pod(f"fit-{number}", each, index) for each in workloads(stack) for index in range(each.replicas)]
+    random.Random(f"{number}/{order}").shuffle(pods)  # noqa: S311 - no secret depends on it
+    return pods
+
+
+def pod(namespace: str, workload: Workload, index: int) -> dict[str, Any]:
+    """A pod as its owner would make it, for the scheduler's eyes."""
+    sizes = [
+        {"requests": each.requests.model_dump(), "limits": each.limits.model_dump()}
+        for each in workload.containers
+        if not each.init
+    ]
+    made = manifest(namespace, f"{workload.name}-{index}", sizes)
+    made["metadata"]["labels"] |= {"app": workload.name, LABEL: "judged"}
+    made["spec"]["affinity"] = in_camel_case(
+        affinity(workload.placement, workload.name, one_per_node=workload.one_per_node)
+    )
+    if workload.kind is Kind.DEPLOYMENT and workload.replicas >= 2:
+        made["spec"]["topologySpreadConstraints"] = [
+            {
+                "topologyKey": "topology.kubernetes.io/zone",
+                "maxSkew": 1,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app": workload.name}},
+            }
+        ]
+    return made
+
+
+def manifest(namespace: str, name: str, sizes: list[dict[str, Any]]) -> dict[str, Any]:
+    containers = [{"name": f"c{number}", "image": "none", "resources": each} for number, each in enumerate(sizes)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {MADE: "fit"}},
+        "spec": {"containers": containers, "terminationGracePeriodSeconds": 0},
+    }
+
+
+def in_camel_case(value: Any) -> Any:  # noqa: ANN401 - any part of an object
+    """An object written for the SDK, as the API wants it."""
+    if isinstance(value, list):
+        return [in_camel_case(each) for each in value]
+    if isinstance(value, dict):
+        return {re.sub("_(.)", lambda found: found[1].upper(), key): in_camel_case(each) for key, each in value.items()}
+    return value
+
+
+def create(objects: list[dict[str, Any]], *, some_refused: bool = False) -> None:
+    done = kubectl(
+        "create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}), check=False
+    )
+    refusals = [line for line in done.stderr.splitlines() if not (some_refused and "exceeded quota" in line)]
+    assert not refusals, refusals[:5]
