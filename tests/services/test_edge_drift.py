@@ -30,7 +30,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         for name in set(rig.settings.cluster.nodes) - {FIRST, SECOND}:
             off = rig.settings.cluster.nodes[name]
             netns.run_in(
-                rig.layout, where.INTERNET, ["ip", "route", "add", "unreachable", off.public_ip or off.internal_ip]
+                rig.layout, where.INTERNET, ["ip", "route", "replace", "unreachable", off.public_ip or off.internal_ip]
             )
         rig.provision_all()
         for host in (FIRST, SECOND):
