@@ -208,14 +208,6 @@ def start(root: Path) -> Rig:
                 "acme": {"directory": where.ACME_DIRECTORY_URL, "caBundle": CA_BUNDLE},
             },
             "dns": {"origins": None},
-            # No machine stands for the other nodes; what dials them is refused at once.
-            "cluster": {
-                "nodes": {
-                    node.name: {"publicIp": None, "internalIp": f"127.0.0.{10 + number}"}
-                    for number, node in enumerate(where.NODES)
-                    if node not in HOSTS
-                }
-            },
         },
     )
     edge.ensure_keys(layout)

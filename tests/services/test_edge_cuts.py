@@ -21,7 +21,7 @@ BASH_ENV = f"""
 set -T
 trap '
     gx_count=$((gx_count + 1))
-    if [[ $0 == */gx-step/* || $0 == */tmp.* ]]; then
+    if [[ $0 == */gx-step.* ]]; then
         echo "$gx_count" >{COUNTER}
         if ((gx_count == ${{GX_CUT:-0}})); then kill -KILL 0; fi
     fi' DEBUG

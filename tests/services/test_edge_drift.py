@@ -26,6 +26,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     root = tmp_path_factory.mktemp("drift")
     try:
         rig = edge_hosts.start(root)
+        # No machine stands for the other nodes; what dials them is told so at once.
+        for name in set(rig.settings.cluster.nodes) - {FIRST, SECOND}:
+            off = rig.settings.cluster.nodes[name]
+            netns.run_in(
+                rig.layout, where.INTERNET, ["ip", "route", "replace", "unreachable", off.public_ip or off.internal_ip]
+            )
         rig.provision_all()
         for host in (FIRST, SECOND):
             for step in rig.firewall().values():
@@ -86,8 +92,17 @@ def behind(rig: Rig) -> Iterator[Mapping[str, object]]:
             rig.config, {"edge": {"ssh": {"agent": True, "jump": jump}}, "secrets": {"sshPrivateKey": None}}
         )
     finally:
-        argv = [*inside(rig), *with_agent(rig), "ssh", "-o", "StrictHostKeyChecking=no", "-A"]
-        argv += [f"root@{first.public_address}", "ssh", "-o", "StrictHostKeyChecking=no"]
+        unpinned = ["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+        argv = [
+            *inside(rig),
+            *with_agent(rig),
+            "ssh",
+            *unpinned,
+            "-A",
+            f"root@{first.public_address}",
+            "ssh",
+            *unpinned,
+        ]
         argv += [str(where.node(SECOND).public_address), "nft delete table inet behind"]
         subprocess.run(argv, check=True, capture_output=True)
 
