@@ -33,6 +33,8 @@ ORDERS = 3
 TOGETHER = 20
 MADE, LABEL = "gx-made-by", "gx-fit"
 JUDGED = ("pods", "-A", "-l", LABEL)
+# Nobody else's pods may land on the simulated nodes.
+TAINT = {"key": LABEL, "effect": "NoSchedule"}
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -90,6 +92,7 @@ def simulated_nodes(stack: Settings) -> Iterator[dict[str, Any]]:
     for name, each in stack.cluster.nodes.items():
         made = node(name, cpu=each.cpu, memory=each.memory)
         made["metadata"]["labels"]["topology.kubernetes.io/zone"] = each.zone
+        made["spec"] = {"taints": [TAINT]}
         yield made
 
 
@@ -168,6 +171,7 @@ def pod(namespace: str, workload: Workload, index: int) -> dict[str, Any]:
     ]
     made = manifest(namespace, f"{workload.name}-{index}", sizes)
     made["metadata"]["labels"] |= {"app": workload.name, LABEL: "judged"}
+    made["spec"]["tolerations"] = [{"key": LABEL, "operator": "Exists"}]
     made["spec"]["affinity"] = in_camel_case(
         affinity(workload.placement, workload.name, one_per_node=workload.one_per_node)
     )
