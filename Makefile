@@ -81,7 +81,7 @@ policy: $(VENV)/.installed ## The policy pack on every stack, by the real engine
 # The platform stays up from one to the next. The stacks come last: their pods are never quite idle, and their firewall
 # closes the node ports that the platform's own tests knock at.
 test: check test-fast ## Everything (root)
-	@$(BIN)/python -m sandbox.toolchain
+	@$(BIN)/python -m sandbox.toolchain --with kwok --with gofakes3
 	@$(MAKE) --no-print-directory test-services
 	@$(BIN)/python -m sandbox run -- $(MAKE) --no-print-directory test-sandbox conformance test-engine
 

@@ -59,6 +59,7 @@ MODULES = (
         name="gofakes3",
         directory=_PINS / "gofakes3",
         tools={"gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3"},
+        optional=True,
     ),
     Module(
         name="kwok",

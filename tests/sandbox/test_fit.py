@@ -9,6 +9,7 @@ import os
 import random
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ SEED = 20261126
 ORDERS = 3
 TOGETHER = 20
 MADE, LABEL = "gx-made-by", "gx-fit"
+RESERVED = "fit-reserved"
 JUDGED = ("pods", "-A", "-l", LABEL)
 # Nobody else's pods may land on the simulated nodes.
 TAINT = {"key": LABEL, "effect": "NoSchedule"}
@@ -66,14 +68,34 @@ def judge(batch: Sequence[tuple[int, Generated]], tally: Tally, directory: Path)
     for said in verdicts.values():
         tally.said[said] = tally.said.get(said, 0) + 1
     tally.on_the_boundary += sum(generated.on_the_boundary for _, generated in batch)
-    with simulated(nodes, directory / "kwok.log"):
+    settled = {number: generated.settings for number, generated in batch}
+    with simulated(nodes, directory / "kwok.log"), prepared(settled):
         for order in range(ORDERS):
-            found = arrive({number: generated.settings for number, generated in batch}, order)
             tally.wrong += [
                 f"stack {number}, order {order}: said {verdicts[number]}, found {outcome}"
-                for number, outcome in found.items()
+                for number, outcome in arrive(settled, order).items()
                 if contradicts(verdicts[number], outcome)
             ]
+
+
+@contextmanager
+def prepared(batch: dict[int, Settings]) -> Iterator[None]:
+    """A namespace and its quota for each stack and order, and the nodes as full as their reservations say."""
+    places = [(number, order, stack) for number, stack in batch.items() for order in range(ORDERS)]
+    objects = [each for number, order, stack in places for each in namespace(name_of(number, order), stack)]
+    try:
+        create([namespace_object(RESERVED), *objects])
+        create([pod for stack in batch.values() for pod in reservations(stack)])
+        # Until its controller has counted, a quota admits nothing.
+        quotas = ("resourcequotas", "-A", "-l", MADE)
+        processes.wait_until(
+            "every quota is counted", lambda: all("hard" in each["status"] for each in items(*quotas)), timeout=120
+        )
+        yield
+    finally:
+        kubectl("delete", "pods", "-A", "-l", MADE, "--force", "--grace-period=0")
+        # What is in them is gone; the rest of their end is nobody's concern here.
+        kubectl("delete", "namespace", "-l", MADE, "--wait=false")
 
 
 def verdict(stack: Settings) -> str:
@@ -97,20 +119,16 @@ def simulated_nodes(stack: Settings) -> Iterator[dict[str, Any]]:
 
 
 def arrive(batch: dict[int, Settings], order: int) -> dict[int, str]:
-    """What became of each stack whose pods arrived in an order of their own. Nothing of it is left."""
-    reserved = [pod for stack in batch.values() for pod in reservations(stack)]
-    namespaces = [item for number, stack in batch.items() for item in namespace(number, stack)]
-    pods = [pod for number, stack in batch.items() for pod in shuffled(number, stack, order)]
-    try:
-        create([namespace_object("fit-reserved"), *namespaces, *reserved])
-        create(pods, some_refused=True)
-        processes.wait_until("every pod is decided", lambda: all(map(decided, items(*JUDGED))), timeout=120)
-        existing = items(*JUDGED)
-    finally:
-        names = [f"fit-{number}" for number in batch]
-        kubectl("delete", "pods", "-A", "-l", MADE, "--force", "--grace-period=0", "--wait=true")
-        kubectl("delete", "namespace", *names, "fit-reserved", "--ignore-not-found")
-    return {number: outcome(existing, number, stack) for number, stack in batch.items()}
+    """What became of each stack whose pods arrived in an order of their own. None of the pods is left."""
+    create([pod for number, stack in batch.items() for pod in shuffled(number, stack, order)], some_refused=True)
+    processes.wait_until("every pod is decided", lambda: all(map(decided, items(*JUDGED))), timeout=120)
+    existing = items(*JUDGED)
+    kubectl("delete", "pods", "-A", "-l", LABEL, "--force", "--grace-period=0")
+    return {number: outcome(existing, name_of(number, order), stack) for number, stack in batch.items()}
+
+
+def name_of(number: int, order: int) -> str:
+    return f"fit-{number}-{order}"
 
 
 def decided(pod: dict[str, Any]) -> bool:
@@ -118,19 +136,19 @@ def decided(pod: dict[str, Any]) -> bool:
     return "nodeName" in pod["spec"] or "conditions" in pod["status"]
 
 
-def outcome(existing: list[dict[str, Any]], number: int, stack: Settings) -> str:
-    own = [pod for pod in existing if pod["metadata"]["namespace"] == f"fit-{number}"]
+def outcome(existing: list[dict[str, Any]], namespace: str, stack: Settings) -> str:
+    own = [pod for pod in existing if pod["metadata"]["namespace"] == namespace]
     if len(own) < sum(each.replicas for each in workloads(stack)):
         return "refused by quota"
     return "placed" if all("nodeName" in pod["spec"] for pod in own) else "pending"
 
 
 def namespace_object(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {MADE: "fit"}}}
 
 
-def namespace(number: int, stack: Settings) -> list[dict[str, Any]]:
-    name, hard = f"fit-{number}", stack.quota
+def namespace(name: str, stack: Settings) -> list[dict[str, Any]]:
+    hard = stack.quota
     sizes = {
         f"{kind}.{resource}": getattr(getattr(hard, kind), resource)
         for kind in ("requests", "limits")
@@ -141,7 +159,7 @@ def namespace(number: int, stack: Settings) -> list[dict[str, Any]]:
         {
             "apiVersion": "v1",
             "kind": "ResourceQuota",
-            "metadata": {"name": "quota", "namespace": name},
+            "metadata": {"name": "quota", "namespace": name, "labels": {MADE: "fit"}},
             "spec": {"hard": {**sizes, "pods": str(hard.pods)}},
         },
     ]
@@ -151,13 +169,13 @@ def reservations(stack: Settings) -> Iterator[dict[str, Any]]:
     """What others use of the nodes, on them before anything else."""
     for name, each in stack.cluster.nodes.items():
         size = {"cpu": each.reserved_cpu, "memory": each.reserved_memory}
-        made = manifest("fit-reserved", f"reserved-{name}", [{"requests": size, "limits": size}])
+        made = manifest(RESERVED, f"reserved-{name}", [{"requests": size, "limits": size}])
         made["spec"]["nodeName"] = name
         yield made
 
 
 def shuffled(number: int, stack: Settings, order: int) -> list[dict[str, Any]]:
-    pods = [pod(f"fit-{number}", each, index) for each in workloads(stack) for index in range(each.replicas)]
+    pods = [pod(name_of(number, order), each, index) for each in workloads(stack) for index in range(each.replicas)]
     random.Random(f"{number}/{order}").shuffle(pods)  # noqa: S311 - no secret depends on it
     return pods
 

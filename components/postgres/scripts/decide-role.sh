@@ -98,6 +98,7 @@ clone() {
 	pg_basebackup --dbname="host=$primary user=$replication_role $verified" --no-password --pgdata="$PGDATA.tmp" \
 		--wal-method=stream --checkpoint=fast --slot="postgres_$ordinal" >&2 || return 0
 	touch "$PGDATA.tmp/standby.signal"
+	# What a clone or a rewind took over is on the primary's timeline already; a replaced one has no WAL of it to be confirmed.
 	rm -f "$bound"
 	mv "$PGDATA.tmp" "$PGDATA"
 	decided=yes
@@ -166,8 +167,8 @@ decide_with_data() {
 		refuse "this volume has system identifier $mine, the peers have $system. It is another database's volume"
 	if [ -f "$PGDATA/standby.signal" ]; then
 		say "standby: its data says so${primary:+, and $primary is the primary}"
-		# A primary on a newer timeline than this one's is what the binding waited for, or came after it.
-		[ "$primary_timeline" -le "$(own_timeline)" ] || rm -f "$bound"
+		# One on a newer timeline than this instance's was promoted while it was away.
+		[ "$primary_timeline" -le "$(own_timeline)" ] || bind_to "$primary"
 		become_standby
 		decided=yes
 		return
@@ -219,13 +220,13 @@ decide_without_data() {
 	fi
 }
 
-# Asked by the container of a running server: whether a primary has been promoted that this instance does not know. One on a
-# standby's own timeline may be the one that it must not confirm anything to.
+# Asked by the container of a running server: whether a primary has been promoted that this instance does not know, and which.
+# One on a standby's own timeline may be the one that it must not confirm anything to.
 if [ "${1:-}" = superseded ]; then
 	read_cluster
 	ask_peers
 	[ ! -f "$PGDATA/standby.signal" ] || primary_timeline=$((primary_timeline - 1))
-	[ "$primary_timeline" -gt 0 ] && [ "$primary_timeline" -ge "$(own_timeline)" ]
+	[ "$primary_timeline" -gt 0 ] && [ "$primary_timeline" -ge "$(own_timeline)" ] && echo "$primary"
 	exit
 fi
 

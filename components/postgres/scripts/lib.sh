@@ -27,6 +27,14 @@ member() {
 	echo "postgres-$1.postgres-headless"
 }
 
+# Have this standby receive from one primary and no other, as failover.follow does from outside. Unbound it takes whichever
+# accepts writes, which may be one that has been replaced and does not know it yet: what it then confirms is lost.
+# Usage: bind_to HOST
+bind_to() {
+	sed -n "/^primary_conninfo = /s/host=[^ ']*/host=$1/p" "$config/postgresql.conf" >"$bound.new"
+	mv "$bound.new" "$bound"
+}
+
 # Slot names of every instance but this one.
 peer_slots() {
 	n=0

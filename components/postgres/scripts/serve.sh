@@ -39,6 +39,11 @@ reconcile() {
 		--set=slots="$(peer_slots)" --set=admin="$ADMIN" --file="$config/reconcile.sql" >&2
 }
 
+receives() {
+	[ "$(psql --no-psqlrc -qAt --host=/var/run/postgresql --username="$ADMIN" --dbname=postgres \
+		-c "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")" = 1 ]
+}
+
 follow_settings() {
 	loaded=$(digest "$config"/*.conf "$tls"/*)
 	reconciled=''
@@ -58,15 +63,16 @@ follow_settings() {
 			return
 		fi
 		# It was away, or cut off, when another instance was promoted.
-		if [ "$role" = primary ] && [ "$PRIMARY_ORDINAL" != "$ordinal" ] && sh "${0%/*}/decide-role.sh" superseded; then
+		if [ "$role" = primary ] && [ "$PRIMARY_ORDINAL" != "$ordinal" ] && sh "${0%/*}/decide-role.sh" superseded >/dev/null; then
 			say "another primary has taken this one's place: stopping to follow it"
 			kill -INT "$server"
 			return
 		fi
-		if [ "$role" = standby ] && [ -s "$bound" ] && ! grep -q "host=$(member "$PRIMARY_ORDINAL") " "$bound" &&
-			sh "${0%/*}/decide-role.sh" superseded; then
-			say "standby: the primary that it is bound to has been replaced; it follows whichever accepts writes"
-			: >"$bound"
+		if [ "$role" = standby ] && [ -s "$bound" ] &&
+			{ ! grep -q "host=$(member "$PRIMARY_ORDINAL") " "$bound" || ! receives; } &&
+			newest=$(sh "${0%/*}/decide-role.sh" superseded) && ! grep -q "host=$newest " "$bound"; then
+			say "standby: $newest has replaced the primary that it is bound to; it follows that one"
+			bind_to "$newest"
 			kill -HUP "$server"
 		fi
 		wish="$role $MEMBERS $(digest "$secrets"/*)"
