@@ -472,7 +472,7 @@ class Edge(Section):
     strip_prefix: bool = Field(
         default=False, description="Take a service's path away before the service is asked: /identity/users is /users."
     )
-    origin_pull_ca: Text | None = Field(
+    origin_pull_ca: Certificates | None = Field(
         default=None,
         description="Certificates (PEM) by which Cloudflare's client certificate is known; absent means that none is"
         " asked for. Turn Authenticated Origin Pulls on at Cloudflare first.",

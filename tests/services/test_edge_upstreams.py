@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,12 +111,21 @@ def test_with_origin_pulls_nobody_but_cloudflare_reaches_a_service(bare: Rig, tm
 
     rig = changed(bare, originPullCa=(tmp_path / "cloudflare.pem").read_text())
     rig.succeed(FIRST, rig.nginx(FIRST))
-    assert rig.get(f"{SITE}/identity/", *shown("cloudflare")).status == 200
-    assert rig.get(f"{SITE}/identity/").status == 403
-    assert rig.get(f"{SITE}/identity/", *shown("stranger")).status == 400
-    assert rig.get(f"{SITE}/health").status == 200
-    rig.succeed(FIRST, bare.nginx(FIRST))
-    assert rig.get(f"{SITE}/identity/").status == 200
+    try:
+        await_status(rig, 403)
+        assert rig.get(f"{SITE}/identity/", *shown("cloudflare")).status == 200
+        assert rig.get(f"{SITE}/identity/", *shown("stranger")).status == 400
+        assert rig.get(f"{SITE}/health").status == 200
+    finally:
+        rig.succeed(FIRST, bare.nginx(FIRST))
+    await_status(rig, 200)
+
+
+def await_status(rig: Rig, wanted: int) -> None:
+    """Wait until a request is answered so: for a moment after a reload an old worker may still take one."""
+    deadline = time.monotonic() + 20
+    while (status := rig.get(f"{SITE}/identity/").status) != wanted:
+        assert time.monotonic() < deadline, status
 
 
 IPTABLES = """iptables -t nat -N CNI-HOSTPORT-DNAT

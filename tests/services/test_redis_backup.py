@@ -140,7 +140,7 @@ def test_a_server_that_dies_during_the_copy_makes_no_backup(cluster: Cluster, jo
     backup(jobs)
     good = jobs.sets()
     # The server takes its time, a millisecond a key, so that the kill comes in the midst of it.
-    login = ["env", f"REDISCLI_AUTH={OLD['sentinel']}", "redis-cli", "--no-auth-warning", "--user", "sentinel"]
+    login = ["env", f"REDISCLI_AUTH={OLD['sentinel']}", *cluster.cli(cluster.lab.pods["redis-0"]), "--user", "sentinel"]
     slow = cluster.lab.pods["redis-0"].run(*login, "CONFIG", "SET", "rdb-key-save-delay", "1000")
     assert slow.stdout.strip() == "OK"
     pod = jobs.pod(TRIES="2")
