@@ -64,7 +64,7 @@ test-fast: $(VENV)/.installed ## Unit and program tests: pip packages alone, und
 
 test-services: $(VENV)/.installed ## Scripts against real Postgres, Redis, Nginx and certbot (root)
 	@$(BIN)/python -m sandbox.toolchain packages
-	@$(PYTEST) $(SIDE_BY_SIDE) 4 tests/services
+	@$(PYTEST) $(SIDE_BY_SIDE) 3 tests/services
 
 test-sandbox: $(VENV)/.installed ## The embedded platform itself, without the stacks (root)
 	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/sandbox

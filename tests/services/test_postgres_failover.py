@@ -279,7 +279,7 @@ def test_a_standby_that_the_job_did_not_reach_and_is_bound_to_a_replaced_primary
     assert rig.cluster.client(other, "failover", nobody, database="postgres").returncode == 0
     rig.cluster.await_standbys(old, 1)
     rig.promote(target, unreached=(other,))
-    rig.cluster.await_says(other, "the primary that it is bound to has been replaced")
+    rig.cluster.await_says(other, "has replaced the primary that it is bound to")
     rig.cluster.await_standbys(target, 2)
 
 
