@@ -93,7 +93,7 @@ def prepared(batch: dict[int, Settings]) -> Iterator[None]:
         )
         yield
     finally:
-        kubectl("delete", "pods", "-A", "-l", MADE, "--force", "--grace-period=0")
+        kubectl("delete", "pods", "-A", "-l", MADE, "--force", "--grace-period=0", "--wait=false")
         # What is in them is gone; the rest of their end is nobody's concern here.
         kubectl("delete", "namespace", "-l", MADE, "--wait=false")
 
@@ -123,7 +123,9 @@ def arrive(batch: dict[int, Settings], order: int) -> dict[int, str]:
     create([pod for number, stack in batch.items() for pod in shuffled(number, stack, order)], some_refused=True)
     processes.wait_until("every pod is decided", lambda: all(map(decided, items(*JUDGED))), timeout=120)
     existing = items(*JUDGED)
-    kubectl("delete", "pods", "-A", "-l", LABEL, "--force", "--grace-period=0")
+    # kubectl would wait for one pod after the other.
+    kubectl("delete", "pods", "-A", "-l", LABEL, "--force", "--grace-period=0", "--wait=false")
+    processes.wait_until("every pod is gone", lambda: not items(*JUDGED), timeout=120)
     return {number: outcome(existing, name_of(number, order), stack) for number, stack in batch.items()}
 
 
