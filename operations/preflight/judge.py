@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     cluster.storage,
     cluster.encryption,
     network.distance,
+    network.cluster_dns,
     network.proxy_mode,
     network.node_ports,
     network.web_ports,

@@ -89,6 +89,24 @@ def fabric(settings: Settings, observed: Observed) -> Iterator[Row]:
         yield Row(name="Fabric", level=Level.OK, said=f"{len(endpoints)} endpoints have their ports")
 
 
+def cluster_dns(_settings: Settings, observed: Observed) -> Iterator[Row]:
+    """A node that dies with the only cluster DNS takes every name along, until that pod is evicted five minutes later.
+
+    Standbys find no primary then, and a failover finds no instance. K3s starts with one.
+    """
+    nodes = {
+        str(pod["spec"].get("nodeName"))
+        for pod in observed.pods
+        if pod["metadata"].get("labels", {}).get("k8s-app") == "kube-dns" and pod["status"].get("phase") == "Running"
+    }
+    if len(nodes) >= 2:
+        yield Row(name="cluster DNS", level=Level.OK, said=f"on {len(nodes)} nodes")
+    else:
+        said = f"on {', '.join(nodes) or 'no node'} alone: if that is lost, no failover of a database finds an instance"
+        fix = "kubectl -n kube-system scale deployment coredns --replicas=2, and see that they are on two nodes"
+        yield Row(name="cluster DNS", level=Level.WARN, said=said, fix=fix)
+
+
 def web_ports(settings: Settings, observed: Observed) -> Iterator[Row]:
     """X-68: a LoadBalancer's or a pod's host port wins over a listening Nginx, which never sees a packet then."""
     if settings.edge is None:

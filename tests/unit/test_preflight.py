@@ -55,6 +55,12 @@ def pod(name: str, at: str, namespace: str = "fabric", **container: object) -> d
     }
 
 
+def cluster_dns(at: str) -> dict[str, Any]:
+    made = pod(f"coredns-{at}", at, "kube-system")
+    made["metadata"]["labels"] = {"k8s-app": "kube-dns"}
+    return made
+
+
 def requesting(cpu: str, memory: str) -> dict[str, Any]:
     return {"resources": {"requests": {"cpu": cpu, "memory": memory}}}
 
@@ -85,6 +91,7 @@ def healthy() -> dict[str, Any]:
                 pod("peer", name, **requesting(each.reserved_cpu, each.reserved_memory))
                 for name, each in MAINNET.cluster.nodes.items()
             ),
+            *(cluster_dns(name) for name in ("srv1089618", "srv1089624")),
             # The stack's own pods are what the room is for, and a job that has ended takes none.
             pod("svc-tax", "srv1089618", "backend-mainnet", **requesting("6", "20Gi")),
             {**pod("ended", "srv1089618", **requesting("9", "9Gi")), "status": {"phase": "Succeeded"}},
@@ -259,6 +266,12 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
         lambda s: s.update(hosts={n: replace(h, round_trip={}) for n, h in s["hosts"].items()}),
         "warn",
         "no node could ask another",
+    ),
+    (
+        "one cluster DNS",
+        lambda s: s["pods"].remove(cluster_dns("srv1089624")),
+        "warn",
+        "cluster DNS: on srv1089618 alone: if that is lost, no failover of a database finds an instance",
     ),
     ("nftables", on_host(proxy_mode="nftables"), "stop", "in nftables mode nothing answers on 127.0.0.1"),
     ("no proxy mode", on_host(proxy_mode=""), "warn", "its mode is not known: the host was not asked"),
