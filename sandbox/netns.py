@@ -55,12 +55,12 @@ def power_off(layout: Layout, name: str) -> None:
     """
     netns = layout.netns(name)
     if _exists(netns):
-        killed: set[int] = set()
+        killed: dict[int, str] = {}
         # A process leaves its network a moment before it ends; until then it would be taken for running.
         processes.wait_until(
             f"every process of {name} is gone",
-            lambda: not _kill_all(netns, killed) and not any(map(processes.lives, killed)),
-            timeout=30,
+            lambda: not _kill_all(netns, killed) and not any(map(processes.lives, killed, killed.values())),
+            timeout=120,
         )
     processes.stop(layout, _init(name), grace=0)
     if _exists(netns):
@@ -140,12 +140,12 @@ def _exists(netns: str) -> bool:
     return Path("/run/netns", netns).exists()
 
 
-def _kill_all(netns: str, killed: set[int]) -> bool:
-    """Kill every process in a network namespace and note it in ``killed``; whether any was there."""
+def _kill_all(netns: str, killed: dict[int, str]) -> bool:
+    """Kill every process in a network namespace and note it in ``killed`` with its start; whether any was there."""
     pids = [int(pid) for pid in run(["ip", "netns", "pids", netns]).split()]
     for pid in pids:
+        killed[pid] = processes.start_of(pid)
         processes.kill(pid, signal.SIGKILL)
-    killed.update(pids)
     return bool(pids)
 
 

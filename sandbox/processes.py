@@ -55,7 +55,7 @@ def spawn(layout: Layout, name: str, argv: Sequence[str], env: Mapping[str, str]
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
-    _record(layout, name).write_text(f"{child.pid} {_start_time(child.pid)}\n")
+    _record(layout, name).write_text(f"{child.pid} {start_of(child.pid)}\n")
     return child.pid
 
 
@@ -66,7 +66,7 @@ def pid_of(layout: Layout, name: str) -> int | None:
     except (FileNotFoundError, ValueError):
         return None
     _reap(int(pid))
-    return int(pid) if _start_time(int(pid)) == started else None
+    return int(pid) if start_of(int(pid)) == started else None
 
 
 def child_of(pid: int) -> int | None:
@@ -95,9 +95,9 @@ def stop(layout: Layout, name: str, grace: float = 5) -> None:
     _record(layout, name).unlink(missing_ok=True)
 
 
-def lives(pid: int) -> bool:
-    """Whether a process has not ended; one whose exit status nobody has asked for yet has."""
-    return bool(_start_time(pid))
+def lives(pid: int, start: str) -> bool:
+    """Whether the process that began at ``start`` has not ended; one whose exit status nobody asked for yet has."""
+    return bool(start) and start_of(pid) == start
 
 
 def kill(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
@@ -131,7 +131,7 @@ def _record(layout: Layout, name: str) -> Path:
     return layout.records / f"{name}.pid"
 
 
-def _start_time(pid: int) -> str:
+def start_of(pid: int) -> str:
     """Start of a process in clock ticks since boot; empty when there is none or only its exit status is left."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
