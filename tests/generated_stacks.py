@@ -42,6 +42,9 @@ def _stack(base: Settings, number: int, chance: random.Random) -> Generated:
                 name: service.model_copy(update={"replicas": chance.randint(1, 3), **_sizes(chance, (100, 250, 500))})
                 for name, service in chance.sample(sorted(base.services.items()), chance.randint(2, 8))
             },
+            # Their jobs have nodes and hours of their own.
+            "backups": None,
+            "migration": None,
             "placement": Placements(databases=_placement(chance, names), workloads=_placement(chance, names)),
         }
     )

@@ -28,7 +28,7 @@ from tests.kubernetes import items, kubectl
 from tests.simulated import node, simulated
 from tests.stacks import settings
 
-STACKS = int(os.environ.get("GX_GENERATED_STACKS", "60"))
+STACKS = int(os.environ.get("GX_GENERATED_STACKS", "40"))
 SEED = 20261126
 ORDERS = 3
 TOGETHER = 20
