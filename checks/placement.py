@@ -19,7 +19,7 @@ PODS_PER_NODE = 110
 # Steps of the exact search before it gives up undecided; a step takes about 10 microseconds.
 SEARCH_STEPS = 20_000
 # Orders of arrival that the scheduler is tried in: at most this many, and fewer where there are many pods and nodes.
-MOST_ORDERS, FEWEST_ORDERS, ORDER_BUDGET = 10, 2, 150_000
+MOST_ORDERS, FEWEST_ORDERS, ORDER_BUDGET = 60, 2, 150_000
 
 
 @dataclass(frozen=True, kw_only=True)
