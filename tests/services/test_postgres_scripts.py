@@ -392,6 +392,10 @@ def test_a_former_primary_that_meets_only_a_newer_standby_waits(cluster: Cluster
     cluster.lab.kill(f"postgres-{primary}")
     cluster.promote(heir)
     cluster.await_standbys(heir, 1)
+    # A standby names the timeline that it has replayed.
+    position, other = cluster.admin(heir, "select pg_current_wal_flush_lsn()"), 3 - primary - heir
+    replayed = f"select pg_last_wal_replay_lsn() >= '{position}'"
+    cluster.lab.wait("the new timeline is replayed", lambda: cluster.admin(other, replayed) == "t")
     cluster.lab.kill(f"postgres-{heir}")
     cluster.start(primary)
     cluster.await_says(primary, "waiting for the primary that was promoted")
