@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from operations.hosts import reachable
+from operations.kubectl import kubectl_argv
 from operations.stack import OperationError, Stack, of_arguments
 from settings.loader import SettingsError
 from settings.model import Edge, Settings
@@ -213,10 +214,8 @@ def _kubectl_kind(token: str) -> str:
 
 
 def _kubectl_names(settings: Settings, kind: str, namespace: str) -> set[str]:
-    cluster = settings.cluster
-    argv = ["kubectl", "--context", cluster.context, "get", kind, "--ignore-not-found", "-o", "name"]
-    argv += ["--kubeconfig", cluster.kubeconfig] if cluster.kubeconfig else []
-    argv += ["--namespace", namespace] if namespace else []
+    where = ("--namespace", namespace) if namespace else ()
+    argv = kubectl_argv(settings.cluster, "get", kind, "--ignore-not-found", "-o", "name", *where)
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise OperationError(f"kubectl could not list {kind}: {done.stderr.strip()}. Fix: check cluster.context")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from components.templates import render
 from operations.stack import OperationError
-from settings.model import Settings
+from settings.model import Edge, Settings
 
 CONNECT_SECONDS = 5
 _JUMP = "gx-jump"
@@ -51,36 +51,54 @@ class Hosts:
             )
         except subprocess.TimeoutExpired:
             raise OperationError(f"no answer over SSH within {COMMAND_SECONDS} s. Fix: look at the node") from None
+        except FileNotFoundError:
+            raise OperationError("ssh is not on PATH. Fix: install the OpenSSH client") from None
         if done.returncode == _NO_CONNECTION:
             # A changed host key is announced by a page of text; its last line says what happened.
-            raise OperationError(f"not reachable over SSH: {done.stderr.strip().splitlines()[-1]}")
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise OperationError(f"not reachable over SSH: {reason}")
         return done
 
 
 @contextmanager
 def reachable(settings: Settings) -> Iterator[Hosts]:
-    """The nodes, until the block ends. ``settings.edge`` must be given."""
-    edge = settings.edge
-    if edge is None:
-        raise OperationError("gx-backend-infra:edge is missing. Fix: name a stack that has an edge")
+    """The nodes with the key or the agent of the stack file, until the block ends. ``settings.edge`` must be given."""
+    _edge(settings)
+    with (
+        tempfile.TemporaryDirectory(prefix="gx-agent-") as directory,
+        _agent(settings, Path(directory) / "agent") as environment,
+        configured(settings, environment) as hosts,
+    ):
+        yield hosts
+
+
+@contextmanager
+def configured(settings: Settings, environment: Mapping[str, str]) -> Iterator[Hosts]:
+    """The nodes with the agent of an environment, until the block ends. ``settings.edge`` must be given."""
+    edge = _edge(settings)
     with tempfile.TemporaryDirectory(prefix="gx-ssh-") as name:
         directory = Path(name)
-        with _agent(settings, directory / "agent") as environment:
-            pinned = {**edge.ssh.host_keys, **({_JUMP: edge.ssh.jump.host_key} if edge.ssh.jump else {})}
-            (directory / "known_hosts").write_text("".join(f"{name} {key}\n" for name, key in pinned.items()))
-            config = directory / "config"
-            addresses = {node: _address(settings, node) for node in edge.ssh.host_keys}
-            config.write_text(
-                render(
-                    _CONFIG,
-                    ssh=edge.ssh,
-                    jump_alias=_JUMP,
-                    addresses=addresses,
-                    known_hosts=directory / "known_hosts",
-                    seconds=CONNECT_SECONDS,
-                )
+        pinned = {**edge.ssh.host_keys, **({_JUMP: edge.ssh.jump.host_key} if edge.ssh.jump else {})}
+        (directory / "known_hosts").write_text("".join(f"{name} {key}\n" for name, key in pinned.items()))
+        config = directory / "config"
+        addresses = {node: _address(settings, node) for node in edge.ssh.host_keys}
+        config.write_text(
+            render(
+                _CONFIG,
+                ssh=edge.ssh,
+                jump_alias=_JUMP,
+                addresses=addresses,
+                known_hosts=directory / "known_hosts",
+                seconds=CONNECT_SECONDS,
             )
-            yield Hosts(config, environment, "bash -s" if edge.ssh.user == "root" else "sudo -n bash -s")
+        )
+        yield Hosts(config, environment, "bash -s" if edge.ssh.user == "root" else "sudo -n bash -s")
+
+
+def _edge(settings: Settings) -> Edge:
+    if settings.edge is None:
+        raise OperationError("gx-backend-infra:edge is missing. Fix: name a stack that has an edge")
+    return settings.edge
 
 
 def _address(settings: Settings, node: str) -> str:

@@ -21,9 +21,11 @@ from typing import Any
 
 from components.backups import off_site
 from components.backups.pod import JobArgs, Kind, OffSiteCopy, labels, pod_spec, postgres, redis
+from operations.kubectl import kubectl_argv
+from operations.manifest import in_camel_case
 from settings import stackfile
 from settings.loader import SettingsError
-from settings.model import Settings
+from settings.model import Cluster, Settings
 from settings.standins import read
 
 DEADLINE_SECONDS = 6 * 3600
@@ -59,24 +61,22 @@ class Restore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster:
+class Target:
     """The cluster and namespace of a stack, through kubectl."""
 
-    context: str
+    cluster: Cluster
     namespace: str
-    kubeconfig: str | None
 
-    def kubectl(self, *argv: str, stdin: str | None = None, check: bool = True) -> str:
+    def kubectl(self, *argv: str, stdin: str | None = None) -> str:
         """Output of a command. Raises ``RestoreError`` with what it printed when it fails."""
         done = subprocess.run(self.argv(*argv), input=stdin, capture_output=True, text=True, check=False)
-        if check and done.returncode:
+        if done.returncode:
             raise RestoreError(f"kubectl {argv[0]} failed: {done.stderr.strip()}")
         return done.stdout
 
     def argv(self, *argv: str) -> list[str]:
         """A whole command line."""
-        where = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
-        return ["kubectl", *where, f"--context={self.context}", f"--namespace={self.namespace}", *argv]
+        return kubectl_argv(self.cluster, f"--namespace={self.namespace}", *argv)
 
 
 def main() -> int:
@@ -118,17 +118,13 @@ def main() -> int:
 
 def run(settings: Settings, wanted: Restore) -> int:
     """Restore, and return the status of the Job; a whole cluster is both databases, the second if the first is good."""
-    cluster = Cluster(
-        context=settings.cluster.context,
-        namespace=settings.environment.namespace,
-        kubeconfig=settings.cluster.kubeconfig,
-    )
+    target = Target(cluster=settings.cluster, namespace=settings.environment.namespace)
     if wanted.what != "cluster":
-        return _run_job(cluster, manifest(settings, wanted))
+        return _run_job(target, manifest(settings, wanted))
     if wanted.backup is not None:
         raise RestoreError("--backup names one database's backup. Fix: restore database and redis one by one with it")
     for what in ("database", "redis"):
-        status = _run_job(cluster, manifest(settings, replace(wanted, what=what)))
+        status = _run_job(target, manifest(settings, replace(wanted, what=what)))
         if status:
             return status
     return 0
@@ -192,49 +188,37 @@ def _job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str
             "backoffLimit": 0,
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": 7 * 24 * 3600,
-            "template": {"metadata": {"labels": dict(worn)}, "spec": _camel(pod)},
+            "template": {"metadata": {"labels": dict(worn)}, "spec": in_camel_case(pod)},
         },
     }
 
 
-def _camel(value: Any) -> Any:  # noqa: ANN401
-    """Keys as the API has them. No map of free keys is in a job's pod spec."""
-    if isinstance(value, Mapping):
-        return {_camel_key(key): _camel(each) for key, each in value.items()}
-    return [_camel(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _camel_key(key: str) -> str:
-    first, *rest = key.split("_")
-    return first + "".join(part.title() for part in rest)
-
-
-def _run_job(cluster: Cluster, job: Mapping[str, Any]) -> int:
+def _run_job(target: Target, job: Mapping[str, Any]) -> int:
     name = str(job["metadata"]["name"])
-    cluster.kubectl("create", "-f", "-", stdin=json.dumps(job))
-    print(f"job {name}: created in {cluster.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
-    _await_start(cluster, name)
+    target.kubectl("create", "-f", "-", stdin=json.dumps(job))
+    print(f"job {name}: created in {target.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
+    _await_start(target, name)
     ended: set[str] = set()
     since: list[str] = []
     while not ended:
         # Ends early when the connection to the API server does.
-        subprocess.run(cluster.argv("logs", "--follow", *since, f"job/{name}"), check=False)
+        subprocess.run(target.argv("logs", "--follow", *since, f"job/{name}"), check=False)
         since = ["--since=5s"]
-        conditions = json.loads(cluster.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
+        conditions = json.loads(target.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
         ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}
         time.sleep(1)
     return 0 if ended == {"Complete"} else 1
 
 
-def _await_start(cluster: Cluster, name: str) -> None:
+def _await_start(target: Target, name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        pods = json.loads(cluster.kubectl("get", "pods", f"--selector=job-name={name}", "-o", "json"))["items"]
+        pods = json.loads(target.kubectl("get", "pods", f"--selector=job-name={name}", "-o", "json"))["items"]
         if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
             return
         time.sleep(1)
     raise RestoreError(
-        f"the pod of job {name} does not start. Fix: kubectl -n {cluster.namespace} describe job {name}, then its pod"
+        f"the pod of job {name} does not start. Fix: kubectl -n {target.namespace} describe job {name}, then its pod"
     )
 
 

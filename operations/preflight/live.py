@@ -5,21 +5,21 @@ keys are those that the stack file pins.
 """
 
 import json
+import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from operations.hosts import Hosts, configured
+from operations.kubectl import kubectl_argv
 from operations.preflight.observed import Document, Host, Observed, parsed
-from settings.model import Edge, Settings
+from operations.stack import OperationError
+from settings.model import Settings
 
 SCRIPT = Path(__file__).with_name("host.sh")
 SECONDS = 20
-# The program of a connection that could not be made: `man ssh`, EXIT STATUS.
-NO_CONNECTION = 255
 
 
 class LiveError(Exception):
@@ -52,11 +52,9 @@ def _list(settings: Settings, kind: str, *argv: str) -> tuple[Document, ...]:
 
 
 def _kubectl(settings: Settings, *argv: str) -> dict[str, Any]:
-    cluster = settings.cluster
-    kubeconfig = ("--kubeconfig", cluster.kubeconfig) if cluster.kubeconfig else ()
-    command = ["kubectl", "--context", cluster.context, *kubeconfig, f"--request-timeout={SECONDS}s", *argv]
+    command = kubectl_argv(settings.cluster, f"--request-timeout={SECONDS}s", *argv, "--output", "json")
     try:
-        done = subprocess.run([*command, "--output", "json"], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise LiveError("kubectl is not on PATH. Fix: install it, or put sandbox/bin on PATH") from None
     if done.returncode:
@@ -75,47 +73,13 @@ def _hosts(settings: Settings, missing: tuple[str, ...]) -> Iterator[tuple[str, 
     unknown = [name for name in edge.ssh.host_keys if name not in pinned or "edge.ssh.user" in missing]
     yield from ((name, "the stack file has no host key or no account yet") for name in unknown)
     asked = [name for name in pinned if name not in unknown]
-    with _known_hosts(settings, edge, pinned) as known, ThreadPoolExecutor(max_workers=8) as pool:
-        yield from zip(asked, pool.map(lambda name: _host(settings, edge, name, known), asked), strict=True)
+    with configured(settings, os.environ) as hosts, ThreadPoolExecutor(max_workers=8) as pool:
+        yield from zip(asked, pool.map(lambda name: _host(settings, hosts, name), asked), strict=True)
 
 
-def _host(settings: Settings, edge: Edge, name: str, known: Path) -> Host | str:
+def _host(settings: Settings, hosts: Hosts, name: str) -> Host | str:
     others = [node.internal_ip for other, node in settings.cluster.nodes.items() if other != name]
-    options = (
-        f"UserKnownHostsFile={known}",
-        "StrictHostKeyChecking=yes",
-        "BatchMode=yes",
-        f"ConnectTimeout={SECONDS}",
-    )
-    argv = ["ssh", "-p", str(edge.ssh.port), *(part for option in options for part in ("-o", option))]
-    command = [*argv, f"{edge.ssh.user}@{_address(settings, name)}", "sh", "-s", "--", *others]
     try:
-        done = subprocess.run(
-            command,
-            input=SCRIPT.read_text(encoding="utf-8"),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=4 * SECONDS,
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        return f"{type(error).__name__} of ssh"
-    if done.returncode == NO_CONNECTION:
-        return (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    return parsed(done.stdout)
-
-
-@contextmanager
-def _known_hosts(settings: Settings, edge: Edge, pinned: dict[str, str]) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="preflight-") as directory:
-        path = Path(directory) / "known_hosts"
-        addresses = {name: _address(settings, name) for name in pinned}
-        port = edge.ssh.port
-        named = {name: address if port == 22 else f"[{address}]:{port}" for name, address in addresses.items()}
-        path.write_text("".join(f"{named[name]} {key}\n" for name, key in pinned.items()), encoding="utf-8")
-        yield path
-
-
-def _address(settings: Settings, name: str) -> str:
-    node = settings.cluster.nodes[name]
-    return node.public_ip or node.internal_ip
+        return parsed(hosts.run(name, f"sh -s -- {' '.join(others)}", SCRIPT.read_text(encoding="utf-8")).stdout)
+    except OperationError as error:
+        return str(error)

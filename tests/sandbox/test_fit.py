@@ -9,7 +9,6 @@ Seen: 0 of 23; the goal is none. That number is printed, and fails the test far 
 import json
 import os
 import random
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from checks.fit import placed
 from checks.placement import Outcome
 from checks.workloads import Kind, Workload, workloads
 from components.placement import affinity
+from operations.manifest import in_camel_case
 from sandbox import processes
 from settings.model import Settings
 from tests.generated_stacks import Generated, stacks
@@ -222,15 +222,6 @@ def manifest(namespace: str, name: str, sizes: list[dict[str, Any]]) -> dict[str
         "metadata": {"name": name, "namespace": namespace, "labels": {MADE: "fit"}},
         "spec": {"containers": containers, "terminationGracePeriodSeconds": 0},
     }
-
-
-def in_camel_case(value: Any) -> Any:  # noqa: ANN401 - any part of an object
-    """An object written for the SDK, as the API wants it."""
-    if isinstance(value, list):
-        return [in_camel_case(each) for each in value]
-    if isinstance(value, dict):
-        return {re.sub("_(.)", lambda found: found[1].upper(), key): in_camel_case(each) for key, each in value.items()}
-    return value
 
 
 def create(objects: list[dict[str, Any]], *, some_refused: bool = False) -> None:

@@ -423,7 +423,7 @@ def test_the_command_asks_only_to_read_and_ends_as_its_worst_row(
     assert lines[-1].split(",")[0].endswith(" ok")
     asked = (project / "asked").read_text().splitlines()
     assert {line.split("--request-timeout=20s ")[1].split(" ")[0] for line in asked} == {"version", "get"}
-    assert all(line.startswith("--context gx-protocol-cluster ") for line in asked)
+    assert all(line.startswith("--context=gx-protocol-cluster ") for line in asked)
 
 
 def test_a_cluster_that_cannot_be_asked_is_told_in_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
