@@ -4,9 +4,7 @@ https://kwok.sigs.k8s.io/docs/design/architecture/
 """
 
 import json
-import signal
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,12 +61,4 @@ def simulated(nodes: Sequence[dict[str, Any]], log: Path) -> Iterator[None]:
             yield
         finally:
             kubectl("delete", "node", "--ignore-not-found", *names)
-            _end(kwok)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 10
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.kill()
+            kwok.terminate()

@@ -1,9 +1,11 @@
 """The jobs around backups as pods of a lab, each with its volume of backups and the scripts it has in production."""
 
 import hashlib
+import random
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,3 +95,24 @@ def small_volume(jobs: Jobs, size: str) -> Iterator[None]:
         if jobs.name in jobs.lab.pods:
             jobs.lab.kill(jobs.name)
         subprocess.run(["umount", str(jobs.backups)], check=True)
+
+
+def killed_at_every_moment(
+    jobs: Jobs, script: str, backup: Callable[[Jobs], object], kills: int, chance: random.Random
+) -> None:
+    """Make a backup, then kill as many runs, each at a later moment: none counts by half, and none before is harmed."""
+    started = time.monotonic()
+    backup(jobs)
+    length = time.monotonic() - started
+    good = jobs.sets()
+    cut_short = 0
+    for number in range(kills):
+        pod = jobs.pod()
+        pod.start("backup", "sh", f"/etc/backups/{script}")
+        time.sleep(length * (number + chance.random()) / kills)
+        jobs.lab.kill(jobs.name)
+        cut_short += jobs.sets() == good
+        assert set(good) <= set(jobs.sets())
+        assert jobs.intact()
+        good = jobs.sets()
+    assert cut_short >= kills // 2, "the kills came too late to prove anything"

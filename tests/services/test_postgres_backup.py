@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from components.backups.pod import postgres
-from tests.services.backup_jobs import Jobs, small_volume
+from tests.services.backup_jobs import Jobs, killed_at_every_moment, small_volume
 from tests.services.pods import Lab
 from tests.services.test_postgres_scripts import ADDRESSES, DATABASE, PASSWORDS, UID, Cluster
 
@@ -82,23 +82,8 @@ def test_a_backup_holds_every_table_and_the_roles_and_says_what_it_did(jobs: Job
 
 
 def test_a_backup_killed_at_any_moment_never_counts_and_harms_nothing(jobs: Jobs) -> None:
-    started = time.monotonic()
-    backup(jobs)
-    length = time.monotonic() - started
-    good = jobs.sets()
     chance = random.Random(SEED)  # noqa: S311 - no secret depends on it
-    cut_short = 0
-    for number in range(KILLS):
-        pod = jobs.pod()
-        pod.start("backup", "sh", "/etc/backups/postgres-backup.sh")
-        time.sleep(length * (number + chance.random()) / KILLS)
-        jobs.lab.kill(jobs.name)
-        made = set(jobs.sets()) - set(good)
-        cut_short += not made
-        assert set(good) <= set(jobs.sets())
-        assert jobs.intact()
-        good = jobs.sets()
-    assert cut_short >= KILLS // 2, "the kills came too late to prove anything"
+    killed_at_every_moment(jobs, "postgres-backup.sh", backup, KILLS, chance)
     backup(jobs)
     assert not list(jobs.backups.glob(".partial*")), "what a killed run leaves goes with the next one"
 

@@ -1,14 +1,13 @@
 """Backups and restores of a real Redis: a bad one never counts, and every key comes back with its type and its end."""
 
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.backups.pod import redis
-from tests.services.backup_jobs import Jobs, small_volume
+from tests.services.backup_jobs import Jobs, killed_at_every_moment, small_volume
 from tests.services.pods import Lab
 from tests.services.test_redis_scripts import ADDRESSES, GID, OLD, UID, Cluster, host
 
@@ -93,22 +92,9 @@ def test_the_restore_test_loads_the_newest_backup_and_compares_the_keys(jobs: Jo
 def test_a_bad_copy_never_counts(jobs: Jobs) -> None:
     """Killed at seeded moments, no room for it, bits that flip, and an end that goes missing."""
     with small_volume(jobs, "128m"):
-        started = time.monotonic()
-        backup(jobs)
-        length = time.monotonic() - started
-        good = jobs.sets()
         chance = random.Random(SEED)  # noqa: S311 - no secret depends on it
-        cut_short = 0
-        for number in range(KILLS):
-            pod = jobs.pod()
-            pod.start("backup", "sh", "/etc/backups/redis-backup.sh")
-            time.sleep(length * (number + chance.random()) / KILLS)
-            jobs.lab.kill(jobs.name)
-            cut_short += jobs.sets() == good
-            assert set(good) <= set(jobs.sets())
-            assert jobs.intact()
-            good = jobs.sets()
-        assert cut_short >= KILLS // 2, "the kills came too late to prove anything"
+        killed_at_every_moment(jobs, "redis-backup.sh", backup, KILLS, chance)
+        good = jobs.sets()
 
         smaller = jobs.backups / "20990101T000000Z"
         smaller.mkdir()

@@ -33,7 +33,7 @@ taken_by() {
     rules=$(iptables-save -t nat 2>/dev/null |
         grep -E '^-A CNI-(HOSTPORT|DN)[^ ]* .*dports? ([0-9]+,)*(80|443)(,[0-9]+)* ') ||
         rules=$(nft list ruleset 2>/dev/null | awk '/chain CNI-(HOSTPORT|DN)/ { inside = 1 } /^[ \t]*}/ { inside = 0 }
-            inside && /dport (80|443) /') || true
+            inside && /dport (80|443) /') || true # a host without either program has no such rule
     rules=${rules%%$'\n'*}
     if [[ -n $rules ]]; then
         echo "K3s leads ports 80 and 443 of this node to a pod (Traefik by ServiceLB): $rules." \
