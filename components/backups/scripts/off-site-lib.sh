@@ -2,16 +2,8 @@
 # What the jobs that reach the object store share. Sourced, never run.
 #
 # Contents are encrypted before they leave (https://rclone.org/crypt/); names tell the time of a backup and no more.
-say() {
-	echo "$(date -u +%FT%TZ) ${0##*/}: $*" >&2
-}
-
-fail() {
-	status=$1
-	shift
-	say "failed: $*"
-	exit "$status"
-}
+# shellcheck source=components/backups/scripts/lib.sh
+. "${0%/*}/lib.sh"
 
 # The password is in the environment, and rclone wants it in a form of its own, which is no secret's keeper either.
 RCLONE_CONFIG_OFFSITE_PASSWORD=$(printf '%s\n' "$OFF_SITE_PASSWORD" | rclone obscure -)
