@@ -1,6 +1,7 @@
 """Faults of the deployed Postgres on the sandbox's real nodes, and writers that know what was acknowledged to them.
 
-A writer's word is a line in its log: who wrote, the row's number, the instance that acknowledged it. The log has the time.
+A writer's word is a line in its log: who wrote, the row's number, the instance that acknowledged it. The kubelet's log has
+the time.
 """
 
 import json
@@ -17,8 +18,8 @@ from components.network_policies import POSTGRES_ACCESS
 from components.postgres.pod import UID
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from operations.manifest import in_camel_case
-from sandbox import netns, processes
 from sandbox import layout as where
+from sandbox import netns, processes
 from tests.engine.stack import LAYOUT, Stack, get, kubectl, run
 
 WORKER = where.NODES[3].name
@@ -137,7 +138,7 @@ def _number_inside(process: Path) -> str:
 
 
 class Writers:
-    """Clients of the databases in pods of their own: two that go wherever writes are accepted, one beside each instance."""
+    """Clients in pods of their own: two that go wherever writes are accepted, and one beside each instance."""
 
     def __init__(self, databases: Databases) -> None:
         self._namespace = databases.namespace

@@ -1,7 +1,7 @@
 """Primaries of the deployed stack that die in every way, replaced by one line and `pulumi up` while clients write.
 
-What is counted: commits that the quorum acknowledged and no instance has (none), two primaries that acknowledge commits by
-the quorum at once (never), and, apart, what commits without the quorum lose.
+What is counted: commits that the quorum acknowledged and no instance has (none), two primaries that acknowledge such
+commits at once (never), and, apart, what commits without the quorum lose.
 """
 
 import itertools
@@ -106,17 +106,17 @@ def test_no_commit_that_the_quorum_acknowledged_is_lost_and_never_do_two_primari
         for ordinal in range(3):
             awaited(
                 f"postgres-{ordinal} has every row that the quorum acknowledged",
-                lambda at=ordinal: not judge(acknowledged, databases.rows(at)).lost[QUORUM],
+                lambda at=ordinal, said=acknowledged: not judge(said, databases.rows(at)).lost[QUORUM],
                 timeout=30,
             )
         verdict = judge([each for each in acknowledged if each.at > struck], databases.rows(target))
         assert not verdict.two_at_once, verdict.turns
         lost_locally += len(verdict.lost[LOCAL])
         print(
-            f"{number:2} {kind:16} postgres-{primary} -> postgres-{target}: first write {first.at - started:4.1f} s after"
-            f" the Job's start (goal {FIRST_WRITE_GOAL}), `up` {whole:4.1f} s, redundancy {redundant:4.1f} s after healing"
-            f" (goal {REDUNDANCY_GOAL}); acknowledged {len(acknowledged) - seen}, lost of the quorum's 0, of local ones"
-            f" {len(verdict.lost[LOCAL])}"
+            f"{number:2} {kind:16} postgres-{primary} -> postgres-{target}: first write {first.at - started:4.1f} s"
+            f" after the Job's start (goal {FIRST_WRITE_GOAL}), `up` {whole:4.1f} s, redundancy {redundant:4.1f} s after"
+            f" healing (goal {REDUNDANCY_GOAL}); acknowledged {len(acknowledged) - seen}, lost of the quorum's 0, of"
+            f" local ones {len(verdict.lost[LOCAL])}"
         )
         assert first.at - started < TOO_LATE * FIRST_WRITE_GOAL
         assert redundant < TOO_LATE * REDUNDANCY_GOAL
@@ -136,7 +136,8 @@ def test_a_switchover_under_writers_is_soon_over(mainnet: Stack, databases: Data
     assert not verdict.lost[QUORUM]
     assert not verdict.two_at_once, verdict.turns
     print(
-        f"switchover: first write {took:.1f} s after the Job's start (goal {SWITCHOVER_GOAL}), no writes for {pause:.1f} s"
+        f"switchover: first write {took:.1f} s after the Job's start (goal {SWITCHOVER_GOAL}),"
+        f" no writes for {pause:.1f} s"
     )
     assert took < TOO_LATE * SWITCHOVER_GOAL
 
