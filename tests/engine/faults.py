@@ -1,7 +1,7 @@
 """Faults of the deployed Postgres on the sandbox's real nodes, and writers that know what was acknowledged to them.
 
-A writer's word is a line in its log: who wrote, the row's number, the instance that acknowledged it. The kubelet's log has
-the time.
+A writer's word is a line in its log: who wrote, the row's number, the instance that acknowledged it. The kubelet's log
+has the time.
 """
 
 import json

@@ -114,9 +114,9 @@ def test_no_commit_that_the_quorum_acknowledged_is_lost_and_never_do_two_primari
         lost_locally += len(verdict.lost[LOCAL])
         print(
             f"{number:2} {kind:16} postgres-{primary} -> postgres-{target}: first write {first.at - started:4.1f} s"
-            f" after the Job's start (goal {FIRST_WRITE_GOAL}), `up` {whole:4.1f} s, redundancy {redundant:4.1f} s after"
-            f" healing (goal {REDUNDANCY_GOAL}); acknowledged {len(acknowledged) - seen}, lost of the quorum's 0, of"
-            f" local ones {len(verdict.lost[LOCAL])}"
+            f" after the Job's start (goal {FIRST_WRITE_GOAL}), `up` {whole:4.1f} s, redundancy {redundant:4.1f} s"
+            f" after healing (goal {REDUNDANCY_GOAL}); acknowledged {len(acknowledged) - seen}, lost of the quorum's 0,"
+            f" of local ones {len(verdict.lost[LOCAL])}"
         )
         assert first.at - started < TOO_LATE * FIRST_WRITE_GOAL
         assert redundant < TOO_LATE * REDUNDANCY_GOAL
