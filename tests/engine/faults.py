@@ -218,7 +218,7 @@ class Writers:
                 *({"name": name, "value": value} for name, value in env.items()),
                 {"name": "PGPASSWORD", "value_from": password},
             ],
-            "resources": {"requests": size, "limits": {"cpu": "500m", "memory": "64Mi"}},
+            "resources": {"requests": size, "limits": {"cpu": "200m", "memory": "64Mi"}},
             "security_context": CONTAINER_SECURITY_CONTEXT,
             "volume_mounts": [
                 {"name": "script", "mount_path": "/writer"},
