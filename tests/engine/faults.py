@@ -208,7 +208,7 @@ class Writers:
             "PAUSE": str(writer.pause),
         }
         password = {"secret_key_ref": {"name": "postgres-secrets", "key": "owner"}}
-        size = {"cpu": "50m", "memory": "64Mi"}
+        size = {"cpu": "100m", "memory": "128Mi"}
         container = {
             "name": "writer",
             "image": "docker.io/library/postgres:15-alpine",
@@ -218,7 +218,7 @@ class Writers:
                 *({"name": name, "value": value} for name, value in env.items()),
                 {"name": "PGPASSWORD", "value_from": password},
             ],
-            "resources": {"requests": size, "limits": {"cpu": "200m", "memory": "64Mi"}},
+            "resources": {"requests": size, "limits": {"cpu": "200m", "memory": "128Mi"}},
             "security_context": CONTAINER_SECURITY_CONTEXT,
             "volume_mounts": [
                 {"name": "script", "mount_path": "/writer"},
