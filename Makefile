@@ -69,7 +69,7 @@ test-services: $(VENV)/.installed ## Scripts against real Postgres, Redis, Nginx
 test-sandbox: $(VENV)/.installed ## The embedded platform itself, without the stacks (root)
 	@$(BIN)/python -m sandbox run -- $(PYTEST) tests/sandbox
 
-conformance: $(VENV)/.installed ## The plugins' behaviour that the program relies on; PLUGINS=standin|real (root)
+conformance: $(VENV)/.installed ## The plugins' behaviour that the program relies on; PLUGINS=standin|real|kubernetes,… (root)
 	@GX_PLUGINS=$(PLUGINS) $(BIN)/python -m sandbox run -- $(PYTEST) $(SIDE_BY_SIDE) 2 tests/conformance
 
 test-engine: $(VENV)/.installed ## Whole stacks with the real engine on the sandbox (root)

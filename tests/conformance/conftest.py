@@ -1,4 +1,7 @@
-"""A fresh project per test, removed with everything it made; and the choice of plugins: ``GX_PLUGINS=real|standin``."""
+"""A fresh project per test, removed with everything it made; and which plugins have to be the real ones.
+
+``GX_PLUGINS``: ``standin`` for none, ``real`` for all, or some by their names, as ``kubernetes,command``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import pytest
 
 from sandbox import layout as where
 from tests.conformance.program import Program, Project, kubectl
+
+PLUGINS = {"kubernetes", "cloudflare", "command"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,12 +28,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def plugins(cluster: None) -> str:
-    """The plugins under test. ``real`` fails at once when a stand-in would take a real plugin's place."""
+    """The choice of plugins. Fails at once when a stand-in would take the place of one that has to be real."""
     wanted = os.environ.get("GX_PLUGINS", "standin")
+    real = {"standin": set(), "real": PLUGINS}.get(wanted, set(wanted.split(",")))
     home = where.current().runtime / "pulumi"
-    stand_ins = [path.name for path in home.glob("plugins/*/pulumi-resource-*") if path.is_symlink()]
-    if wanted == "real" and stand_ins:
-        pytest.fail(f"GX_PLUGINS=real, but these are stand-ins: {', '.join(stand_ins)}. Install the real ones on PATH.")
+    stand_ins = {
+        path.name.removeprefix("pulumi-resource-")
+        for path in home.glob("plugins/*/pulumi-resource-*")
+        if path.is_symlink()
+    }
+    if not real <= PLUGINS:
+        pytest.fail(f"GX_PLUGINS is {wanted!r}. Fix: standin, real, or some of {', '.join(sorted(PLUGINS))}")
+    if real & stand_ins:
+        missing = ", ".join(sorted(real & stand_ins))
+        pytest.fail(f"GX_PLUGINS is {wanted!r}, but stand-ins serve {missing}. Fix: install the real ones on PATH")
     return wanted
 
 
