@@ -1,4 +1,4 @@
-"""Backups, their tests and restores on the deployed stack: the Jobs that the cluster makes, and the operator's commands."""
+"""Backups, their tests and restores on the deployed stack: the cluster's Jobs, and the operator's commands."""
 
 import os
 import subprocess
@@ -34,9 +34,9 @@ def ran_by_hand(stack: Stack, cron_job: str) -> str:
 
 def restore(stack: Stack, *argv: str) -> Ran:
     """The operator's command."""
+    python = LAYOUT.root / ".venv/bin/python"
     done = subprocess.run(
-        [LAYOUT.root / ".venv/bin/python", "-m", "operations.restore", stack.name, *argv]
-        + ["--config-file", str(render(stack.name))],
+        [python, "-m", "operations.restore", stack.name, *argv, "--config-file", render(stack.name)],
         cwd=LAYOUT.root,
         env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
@@ -56,7 +56,7 @@ def test_what_is_backed_up_is_tested_and_comes_back(mainnet: Stack, databases: D
     beside = restore(mainnet, "table", "public.kept", "--execute").ok()
     assert "restored: 1 rows are in " in beside.output
     tables = databases.ask(0, "select tablename from pg_tables where schemaname = 'restored'", "gx_protocol")
-    assert databases.ask(0, f"select id from restored.{tables}", "gx_protocol") == "1"
+    assert databases.ask(0, f"table restored.{tables}", "gx_protocol") == "1"
     assert databases.ask(0, "select id from kept", "gx_protocol") == "2"
 
     refused = restore(mainnet, "database", "--execute")
