@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents and isinstance(item, pytest.Function) and not hasattr(item.obj, "expectation"):
-            message = f"{item.nodeid} has no source: decorate it with @source(...) or @unverified(...)"
+            message = f"{item.nodeid} has no source: decorate it with @source(...)"
             raise pytest.UsageError(message)
 
 

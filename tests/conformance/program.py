@@ -36,11 +36,6 @@ def source(reference: str) -> Callable[[_Test], _Test]:
     return mark
 
 
-def unverified(reason: str) -> Callable[[_Test], _Test]:
-    """Marks an expectation that has no source; only a run against the real plugin can confirm it."""
-    return source(f"unverified: {reason}")
-
-
 @dataclass(frozen=True)
 class Ran:
     """How a command ended and what it printed."""

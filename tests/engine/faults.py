@@ -5,6 +5,7 @@ has the time.
 """
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ _PSQL = ("psql", "-XqAt", "-h", "/var/run/postgresql", "-U", "gx_admin", "-c")
 _IN_SERVER = ("-c", "postgres", "--")
 STANDBYS = "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'"
 QUORUM, LOCAL = "on", "local"
+# Time, row and instance; the kubelet and the API server say other things there when they have no log.
+_WORD = re.compile(r"^(\S+Z) (\S+\|\d+)\|(postgres-\d)$", re.MULTILINE)
 
 
 def awaited(what: str, holds: Any, timeout: float = 300) -> None:  # noqa: ANN401 - any condition
@@ -191,14 +194,10 @@ class Writers:
         for earlier in ([], ["--previous"]):
             argv = ("logs", "-n", self._namespace, f"writer-{writer.name}", "--timestamps", *earlier)
             done = run(LAYOUT.root / "sandbox/bin/kubectl", *argv)
-            for line in done.output.splitlines() if done.code == 0 else ():
-                stamp, _, said = line.partition(" ")
-                name, number, instance = said.split("|")
-                row = f"{name}|{number}"
+            for stamp, row, instance in _WORD.findall(done.output):
                 moment = datetime.fromisoformat(f"{stamp[:26]}+00:00").timestamp()
-                self._harvest.setdefault(
-                    row, Acknowledged(at=moment, row=row, by=instance, durability=writer.durability)
-                )
+                word = Acknowledged(at=moment, row=row, by=instance, durability=writer.durability)
+                self._harvest.setdefault(row, word)
 
     def _pod(self, writer: _Writer) -> Mapping[str, Any]:
         env = {

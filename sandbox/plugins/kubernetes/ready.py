@@ -62,8 +62,7 @@ def _deployment(obj: Object) -> Readiness:
     problems = [
         f"[{item.get('reason')}] {item.get('message')}"
         for kind, item in conditions.items()
-        if (kind in {"Available", "Progressing"} and item.get("status") != "True")
-        or (kind == "ReplicaFailure" and item.get("status") == "True")
+        if kind in {"Available", "Progressing"} and item.get("status") != "True"
     ]
     if not available:
         problems.append("Minimum number of live Pods was not attained")
