@@ -122,7 +122,7 @@ def patch(size: int) -> dict[str, object]:
         "placement": {family: {"require": {"hostnames": list(NODES)}} for family in ("databases", "workloads")},
         "quota": {"requests": sizes, "limits": sizes, "pods": 2 * size + 10},
         "postgres": {"maxConnections": 100 + 4 * size, "connectionsPerPod": 1},
-        "workers": dict.fromkeys(workers, {"fabricAccess": False}),
+        "workers": {name: {"fabricAccess": False} for name in workers},
         "services": {**gone, **dict.fromkeys(names, service)},
         "images": {"workloads": {**gone, **dict.fromkeys(names, "ghcr.io/gx-protocol/generated:1")}},
     }

@@ -50,7 +50,7 @@ def patch() -> dict[str, object]:
         **scratch.settings(STACK, NAMESPACE),
         "postgres": _SMALL,
         "redis": {**_SMALL, "maxMemory": "64Mi"},
-        "workers": dict.fromkeys(workers, {**_SMALL, "fabricAccess": False}),
+        "workers": {name: {**_SMALL, "fabricAccess": False} for name in workers},
         "services": {name: {**_SMALL, **_other_port(services[name]), "fabricAccess": False} for name in services},
     }
 
