@@ -17,3 +17,34 @@ await_server() {
 read_back() {
 	pg_restore --file=/dev/null "$1/database.dump" && [ -s "$1/globals.sql" ] && [ -f "$1/tables" ]
 }
+
+# A server of this pod's own in /scratch, which nothing but this pod reaches and nothing survives. Its user is no role that a
+# backup could hold. Usage: scratch_server [SETTINGS]
+scratch_server() {
+	export PGHOST=/scratch PGUSER=scratch PGDATA=/scratch/pgdata
+	rm -rf "$PGDATA"
+	initdb --username="$PGUSER" --auth=peer --locale=C --encoding=UTF8 --no-sync >/dev/null ||
+		fail 1 "no server could be made in /scratch"
+	# What is in it is thrown away: nothing waits for the disk.
+	cat >>"$PGDATA/postgresql.conf" <<-CONF
+		listen_addresses = ''
+		unix_socket_directories = '/scratch'
+		fsync = off
+		full_page_writes = off
+		synchronous_commit = off
+		wal_level = minimal
+		max_wal_senders = 0
+		max_wal_size = 1GB
+		shared_buffers = 64MB
+		maintenance_work_mem = 64MB
+		${1:-}
+	CONF
+	echo "map $(id -un) $PGUSER" >"$PGDATA/pg_ident.conf"
+	echo "local all $PGUSER peer map=map" >"$PGDATA/pg_hba.conf"
+	pg_ctl --silent --wait --log=/scratch/server.log start >/dev/null ||
+		fail 1 "the server did not start: $(tail -n 3 /scratch/server.log)"
+}
+
+stop_scratch_server() {
+	[ ! -f /scratch/pgdata/postmaster.pid ] || pg_ctl --pgdata=/scratch/pgdata --silent --mode=immediate stop || :
+}

@@ -44,6 +44,9 @@ restore_database() {
 	rows=$(awk -F'|' '{ rows += $2; tables++ } END { printf "%.0f rows in %d tables", rows, tables }' /scratch/tables)
 	say "live database $PGDATABASE at $PGHOST: $rows"
 	say "plan: replace all of it by $(wc -l <"$backups/$backup/tables") tables of $backup, in one transaction"
+	if [ "${OVERWRITE:-}" != yes ] && cmp -s "$backups/$backup/tables" /scratch/tables; then
+		say "the live database is as recorded already: nothing to restore" && exit 0
+	fi
 	case $rows in
 	"0 rows"*) ;;
 	*) [ "${OVERWRITE:-}" = yes ] || fail 2 "the live database holds rows. Fix: add --overwrite to replace them" ;;
