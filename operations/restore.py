@@ -9,33 +9,15 @@ ends with its result. ``docs/runbooks/restore.md`` is the procedure.
 """
 
 import argparse
-import json
-import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from components.backups import off_site
 from components.backups.pod import JobArgs, Kind, OffSiteCopy, labels, pod_spec, postgres, redis
-from operations.kubectl import kubectl_argv
-from operations.manifest import in_camel_case
-from settings import stackfile
+from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
 from settings.loader import SettingsError
-from settings.model import Cluster, Settings
-from settings.standins import read
-
-DEADLINE_SECONDS = 6 * 3600
-# A pod waits for its image and its volume; then something is wrong that only the cluster's events tell.
-START_SECONDS = 300
-
-
-class RestoreError(Exception):
-    """Why the command cannot go on, in one line with the remedy."""
-
+from settings.model import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Restore:
@@ -60,25 +42,6 @@ class Restore:
         return {name: value for name, value in told.items() if value is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """The cluster and namespace of a stack, through kubectl."""
-
-    cluster: Cluster
-    namespace: str
-
-    def kubectl(self, *argv: str, stdin: str | None = None) -> str:
-        """Output of a command. Raises ``RestoreError`` with what it printed when it fails."""
-        done = subprocess.run(self.argv(*argv), input=stdin, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RestoreError(f"kubectl {argv[0]} failed: {done.stderr.strip()}")
-        return done.stdout
-
-    def argv(self, *argv: str) -> list[str]:
-        """A whole command line."""
-        return kubectl_argv(self.cluster, f"--namespace={self.namespace}", *argv)
-
-
 def main() -> int:
     """Run the command; 0 when the restore, or its dry run, succeeded."""
     parser = argparse.ArgumentParser(
@@ -92,7 +55,7 @@ def main() -> int:
     parser.add_argument("--backup", help="a backup by its name, as 20261126T060000Z; the newest without it")
     parser.add_argument("--overwrite", action="store_true", help="replace live data")
     parser.add_argument("--execute", action="store_true", help="do it; without it nothing is changed")
-    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+    add_config_file(parser)
     given = parser.parse_args()
     if (given.what in {"table", "fetch"}) != (given.name is not None):
         parser.error("`table` and `fetch` take a name and nothing else does, as: table public.wallet, fetch postgres")
@@ -106,12 +69,8 @@ def main() -> int:
         execute=given.execute,
     )
     try:
-        file = given.config_file or stackfile.path(given.stack)
-        if not file.is_file():
-            raise RestoreError(f"no such stack file. Got '{file}'. Fix: name an existing stack")
-        # Secrets stay encrypted: the Job takes its password from the cluster.
-        return run(read(file).settings, wanted)
-    except (RestoreError, SettingsError) as error:
+        return run(settings_of(given.stack, given.config_file), wanted)
+    except (JobError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -120,11 +79,11 @@ def run(settings: Settings, wanted: Restore) -> int:
     """Restore, and return the status of the Job; a whole cluster is both databases, the second if the first is good."""
     target = Target(cluster=settings.cluster, namespace=settings.environment.namespace)
     if wanted.what != "cluster":
-        return _run_job(target, manifest(settings, wanted))
+        return run_job(target, manifest(settings, wanted))
     if wanted.backup is not None:
-        raise RestoreError("--backup names one database's backup. Fix: restore database and redis one by one with it")
+        raise JobError("--backup names one database's backup. Fix: restore database and redis one by one with it")
     for what in ("database", "redis"):
-        status = _run_job(target, manifest(settings, replace(wanted, what=what)))
+        status = run_job(target, manifest(settings, replace(wanted, what=what)))
         if status:
             return status
     return 0
@@ -133,13 +92,13 @@ def run(settings: Settings, wanted: Restore) -> int:
 def manifest(settings: Settings, wanted: Restore) -> dict[str, Any]:
     """The Job that restores, as kubectl takes it."""
     if settings.backups is None:
-        raise RestoreError("the stack has no backups. Fix: add gx-backend-infra:backups, or name another stack")
+        raise JobError("the stack has no backups. Fix: add gx-backend-infra:backups, or name another stack")
     of_redis = "redis" in {wanted.what, wanted.name}
     kind: Kind = redis() if of_redis else postgres(settings.postgres.database)
     if wanted.what == "fetch":
-        return _job(f"{kind.name}-fetch", *_fetch(settings, kind, wanted))
+        return job(f"{kind.name}-fetch", *_fetch(settings, kind, wanted))
     name = f"{kind.name}-restore"
-    job = JobArgs(
+    args = JobArgs(
         name=name,
         kind=kind,
         image=settings.images.redis if of_redis else settings.images.postgres,
@@ -153,15 +112,15 @@ def manifest(settings: Settings, wanted: Restore) -> dict[str, Any]:
         scratch=settings.backups.redis.storage if of_redis else settings.postgres.storage,
         reads_only=True,
     )
-    return _job(name, labels(job), pod_spec(job))
+    return job(name, labels(args), pod_spec(args))
 
 
 def _fetch(settings: Settings, kind: Kind, wanted: Restore) -> tuple[dict[str, str], dict[str, Any]]:
     """Labels and pod of the job that brings a backup back: that of the backup, which copies, with another script."""
     if settings.backups is None or settings.backups.off_site is None or settings.images.rclone is None:
-        raise RestoreError("the stack has no copies. Fix: add backups.offSite, or name another stack")
+        raise JobError("the stack has no copies. Fix: add backups.offSite, or name another stack")
     variables = off_site.environment(settings.backups.off_site, settings.environment.namespace, kind.name)
-    job = JobArgs(
+    args = JobArgs(
         name=f"{kind.name}-fetch",
         kind=kind,
         image=settings.images.rclone,
@@ -171,55 +130,11 @@ def _fetch(settings: Settings, kind: Kind, wanted: Restore) -> tuple[dict[str, s
         account=f"{kind.name}-backup",
         copy=OffSiteCopy(image=settings.images.rclone, variables=variables | {"BACKUP": wanted.backup or ""}),
     )
-    pod = pod_spec(job)
+    pod = pod_spec(args)
     del pod["init_containers"]
     (container,) = pod["containers"]
     container |= {"name": "off-site-fetch", "command": ["sh", "/etc/backups/off-site-fetch.sh"]}
-    return labels(job), pod
-
-
-def _job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", "labels": {"app": name}},
-        "spec": {
-            # A restore that failed is looked at, not tried again.
-            "backoffLimit": 0,
-            "activeDeadlineSeconds": DEADLINE_SECONDS,
-            "ttlSecondsAfterFinished": 7 * 24 * 3600,
-            "template": {"metadata": {"labels": dict(worn)}, "spec": in_camel_case(pod)},
-        },
-    }
-
-
-def _run_job(target: Target, job: Mapping[str, Any]) -> int:
-    name = str(job["metadata"]["name"])
-    target.kubectl("create", "-f", "-", stdin=json.dumps(job))
-    print(f"job {name}: created in {target.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
-    _await_start(target, name)
-    ended: set[str] = set()
-    since: list[str] = []
-    while not ended:
-        # Ends early when the connection to the API server does.
-        subprocess.run(target.argv("logs", "--follow", *since, f"job/{name}"), check=False)
-        since = ["--since=5s"]
-        conditions = json.loads(target.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
-        ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}
-        time.sleep(1)
-    return 0 if ended == {"Complete"} else 1
-
-
-def _await_start(target: Target, name: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        pods = json.loads(target.kubectl("get", "pods", f"--selector=job-name={name}", "-o", "json"))["items"]
-        if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
-            return
-        time.sleep(1)
-    raise RestoreError(
-        f"the pod of job {name} does not start. Fix: kubectl -n {target.namespace} describe job {name}, then its pod"
-    )
+    return labels(args), pod
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _REPORTS = "/reports"
 class Kind:
     """What differs between the two databases: who the jobs run as, where they find the server, as whom they log in.
 
-    ``password_variable`` is what the database's own programs read a password from. The restorer owns the schema, or is
+    ``claim`` is the volume of the backups. ``password_variable`` is what the database's own programs read a password from. The restorer owns the schema, or is
     the application itself: no job has the administrator's password.
     """
 
@@ -35,16 +35,12 @@ class Kind:
     access: str
     password_variable: str
     secret: str
+    claim: str
     host: Mapping[str, str]
     reader: Mapping[str, str]
     reader_key: str
     restorer: Mapping[str, str]
     restorer_key: str
-
-    @property
-    def claim(self) -> str:
-        """Volume of the backups."""
-        return f"{self.name}-backups"
 
 
 def postgres(database: str) -> Kind:
@@ -56,6 +52,7 @@ def postgres(database: str) -> Kind:
         access=POSTGRES_ACCESS,
         password_variable="PGPASSWORD",  # noqa: S106 - the name of the variable
         secret="postgres-secrets",  # noqa: S106 - the name of the Secret
+        claim="postgres-backups",
         host={
             "PGHOST": "postgres-primary",
             "PGDATABASE": database,
@@ -78,6 +75,7 @@ def redis() -> Kind:
         access=REDIS_ACCESS,
         password_variable="REDISCLI_AUTH",  # noqa: S106 - the name of the variable
         secret="redis-secrets",  # noqa: S106 - the name of the Secret
+        claim="redis-backups",
         host={"REDIS_HOST": "redis-master", "REDIS_AUTHORITY": CLIENT_AUTHORITY},
         reader={"REDIS_USER": USERS.backup},
         reader_key=USERS.backup,
@@ -100,7 +98,8 @@ class JobArgs:
 
     With ``password`` it reaches the server, as ``login``; without it reaches nothing. ``scratch`` bounds the pod's own
     disk, None for a job that needs none. A job that only reads the backups still writes its report. With ``copy`` what
-    it made is copied to the object store, when it has succeeded.
+    it made is copied to the object store, when it has succeeded. ``scripts`` is the ConfigMap with the script, and
+    ``directory`` the part of the volume that has this job's backups, None for all of it.
     """
 
     name: str
@@ -108,13 +107,15 @@ class JobArgs:
     image: str
     size: BackupJob
     placement: Placement
-    priority_class: pulumi.Input[str]
+    priority_class: pulumi.Input[str] | None
     account: pulumi.Input[str]
     login: Mapping[str, str] = field(default_factory=dict)
     password: str | None = None
     scratch: str | None = None
     reads_only: bool = False
     copy: OffSiteCopy | None = None
+    scripts: str = CONFIG
+    directory: str | None = None
 
 
 def labels(args: JobArgs) -> dict[str, str]:
@@ -127,16 +128,16 @@ def labels(args: JobArgs) -> dict[str, str]:
 def pod_spec(args: JobArgs) -> dict[str, Any]:
     """Pod of a job."""
     volumes: list[dict[str, Any]] = [
-        {"name": "scripts", "config_map": {"name": CONFIG}},
+        {"name": "scripts", "config_map": {"name": args.scripts}},
         {"name": "backups", "persistent_volume_claim": {"claim_name": args.kind.claim}},
     ]
     mounts: list[dict[str, Any]] = [
         {"name": "scripts", "mount_path": "/etc/backups", "read_only": True},
-        {"name": "backups", "mount_path": "/backups", "read_only": args.reads_only},
+        {"name": "backups", "mount_path": "/backups", "read_only": args.reads_only} | _sub_path(args.directory),
     ]
     if args.reads_only:
         mounts.append({"name": "backups", "mount_path": _REPORTS, "sub_path": "reports"})
-    if args.password is not None:
+    if CLIENT_AUTHORITY in args.login.values():
         volumes.append({"name": "authority", "config_map": {"name": CLIENT_CONFIG}})
         mounts.append({"name": "authority", "mount_path": CLIENT_DIRECTORY, "read_only": True})
     if args.scratch is not None:
@@ -151,7 +152,7 @@ def pod_spec(args: JobArgs) -> dict[str, Any]:
         "service_account_name": args.account,
         "automount_service_account_token": False,
         "enable_service_links": False,
-        "priority_class_name": args.priority_class,
+        **({} if args.priority_class is None else {"priority_class_name": args.priority_class}),
         "restart_policy": "Never",
         # Every script gives up at once.
         "termination_grace_period_seconds": 5,
@@ -160,6 +161,10 @@ def pod_spec(args: JobArgs) -> dict[str, Any]:
         **containers,
         "volumes": volumes,
     }
+
+
+def _sub_path(directory: str | None) -> dict[str, str]:
+    return {} if directory is None else {"sub_path": directory}
 
 
 def _container(

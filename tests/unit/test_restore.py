@@ -10,7 +10,8 @@ import kubernetes_validate
 import pytest
 
 from operations import restore
-from operations.restore import Restore, RestoreError, manifest
+from operations.jobs import JobError
+from operations.restore import Restore, manifest
 from settings.loader import load
 from settings.model import Settings
 from settings.stackfile import merge
@@ -85,7 +86,7 @@ def test_the_job_owns_the_schema_and_cannot_change_a_backup(settings: Settings) 
 
 
 def test_a_stack_without_backups_is_told_so() -> None:
-    with pytest.raises(RestoreError, match="the stack has no backups"):
+    with pytest.raises(JobError, match="the stack has no backups"):
         manifest(stacks.settings("devnet"), Restore(what="database"))
 
 
@@ -120,7 +121,7 @@ def test_a_whole_cluster_is_both_databases_and_ends_with_the_first_failure(
 
 def test_what_kubectl_says_is_passed_on(settings: Settings, tmp_path: Path, calls: Path) -> None:
     (tmp_path / "kubectl").write_text("#!/bin/sh\necho 'forbidden' >&2\nexit 1\n")
-    with pytest.raises(RestoreError, match="kubectl create failed: forbidden"):
+    with pytest.raises(JobError, match="kubectl create failed: forbidden"):
         restore.run(settings, Restore(what="database"))
 
 
@@ -136,5 +137,5 @@ def test_a_backup_is_fetched_from_the_object_store_by_a_job_without_a_password_o
 
 
 def test_a_stack_without_copies_has_nothing_to_fetch(settings: Settings) -> None:
-    with pytest.raises(RestoreError, match="the stack has no copies"):
+    with pytest.raises(JobError, match="the stack has no copies"):
         manifest(settings, Restore(what="fetch", name="postgres", backup="20261126T060000Z"))

@@ -1,0 +1,106 @@
+"""Jobs that a command of the operator creates in the cluster, follows, and ends with.
+
+The work is done beside the volumes: it does not run through an operator's machine, and goes on without it.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from operations.kubectl import kubectl_argv
+from operations.manifest import in_camel_case
+from settings import stackfile
+from settings.model import Cluster, Settings
+from settings.standins import read
+
+DEADLINE_SECONDS = 6 * 3600
+# A pod waits for its image and its volume; then something is wrong that only the cluster's events tell.
+START_SECONDS = 300
+
+
+class JobError(Exception):
+    """Why the command cannot go on, in one line with the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The cluster and namespace of a stack, through kubectl."""
+
+    cluster: Cluster
+    namespace: str
+
+    def kubectl(self, *argv: str, stdin: str | None = None) -> str:
+        """Output of a command. Raises ``JobError`` with what it printed when it fails."""
+        done = subprocess.run(self.argv(*argv), input=stdin, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise JobError(f"kubectl {argv[0]} failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def argv(self, *argv: str) -> list[str]:
+        """A whole command line."""
+        return kubectl_argv(self.cluster, f"--namespace={self.namespace}", *argv)
+
+
+def add_config_file(parser: argparse.ArgumentParser) -> None:
+    """The option that names another stack file than the stack's own."""
+    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+
+
+def settings_of(stack: str, config_file: Path | None) -> Settings:
+    """The settings of a stack, its secrets still encrypted: a Job takes its passwords from the cluster."""
+    file = config_file or stackfile.path(stack)
+    if not file.is_file():
+        raise JobError(f"no such stack file. Got '{file}'. Fix: name an existing stack")
+    return read(file).settings
+
+
+def job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The Job as kubectl takes it, of a pod as the components write it; ``worn`` are the pod's labels."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}", "labels": {"app": name}},
+        "spec": {
+            # What failed is looked at, not tried again.
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": 7 * 24 * 3600,
+            "template": {"metadata": {"labels": dict(worn)}, "spec": in_camel_case(pod)},
+        },
+    }
+
+
+def run_job(target: Target, job: Mapping[str, Any]) -> int:
+    """Create a Job, show its log, and return 0 when it has succeeded. Raises ``JobError`` when its pod does not start."""
+    name = str(job["metadata"]["name"])
+    target.kubectl("create", "-f", "-", stdin=json.dumps(job))
+    print(f"job {name}: created in {target.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
+    _await_start(target, name)
+    ended: set[str] = set()
+    since: list[str] = []
+    while not ended:
+        # Ends early when the connection to the API server does.
+        subprocess.run(target.argv("logs", "--follow", *since, f"job/{name}"), check=False)
+        since = ["--since=5s"]
+        conditions = json.loads(target.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
+        ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}
+        time.sleep(1)
+    return 0 if ended == {"Complete"} else 1
+
+
+def _await_start(target: Target, name: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        pods = json.loads(target.kubectl("get", "pods", f"--selector=job-name={name}", "-o", "json"))["items"]
+        if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
+            return
+        time.sleep(1)
+    raise JobError(
+        f"the pod of job {name} does not start. Fix: kubectl -n {target.namespace} describe job {name}, then its pod"
+    )
