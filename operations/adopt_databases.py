@@ -76,10 +76,14 @@ def main() -> int:
     parser.add_argument("stack")
     parser.add_argument("what", choices=("dump", "compare", "move"))
     parser.add_argument("--chosen", help="the instance whose rows stay as they are, as postgres-0")
-    parser.add_argument("--take-rows", action="store_true", help="take what is on another instance alone into its table")
+    parser.add_argument(
+        "--take-rows", action="store_true", help="take what is on another instance alone into its table"
+    )
     parser.add_argument("--overwrite", action="store_true", help="move: replace live data")
     parser.add_argument("--execute", action="store_true", help="do it; without it nothing is changed")
-    parser.add_argument("--instances", help="names of the former pods, by commas; as many as postgres.replicas without it")
+    parser.add_argument(
+        "--instances", help="names of the former pods, by commas; as many as postgres.replicas without it"
+    )
     parser.add_argument("--service", default="postgres-headless", help="their headless Service")
     parser.add_argument("--user", help="their superuser; postgres.adminUser without it")
     parser.add_argument("--secret", default="postgres-secrets", help="the Secret with its password")
@@ -87,10 +91,16 @@ def main() -> int:
     add_config_file(parser)
     given = parser.parse_args()
     if (given.what == "dump") == (given.chosen is not None):
-        parser.error("`compare` and `move` need --chosen, and `dump` has no use for it, as: compare --chosen postgres-0")
+        parser.error(
+            "`compare` and `move` need --chosen, and `dump` has no use for it, as: compare --chosen postgres-0"
+        )
     try:
         settings = settings_of(given.stack, given.config_file)
-        names = given.instances.split(",") if given.instances else [f"postgres-{n}" for n in range(settings.postgres.replicas)]
+        names = (
+            given.instances.split(",")
+            if given.instances
+            else [f"postgres-{n}" for n in range(settings.postgres.replicas)]
+        )
         former = Former(
             instances=tuple(names),
             service=given.service,

@@ -19,6 +19,7 @@ from operations.jobs import JobError, Target, add_config_file, job, run_job, set
 from settings.loader import SettingsError
 from settings.model import Settings
 
+
 @dataclass(frozen=True, kw_only=True)
 class Restore:
     """What to restore: ``what`` and ``name`` as the command has them, ``backup`` None for the newest."""

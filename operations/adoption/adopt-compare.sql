@@ -84,8 +84,8 @@ CREATE PROCEDURE stage.find_duplicates() LANGUAGE plpgsql SET search_path = pg_c
 DECLARE
     t record;
     u record;
-    rows text;
-    both text;
+    terms text;
+    alike text;
 BEGIN
     FOR t IN SELECT * FROM stage.relation ORDER BY id LOOP
         EXECUTE format('UPDATE stage.t%1$s AS a SET _fate = %2$L FROM stage.t%1$s AS b WHERE a._fate IS NULL '
@@ -99,14 +99,14 @@ BEGIN
         LOOP
             SELECT string_agg(format('(%s) AS _u%s', term, n), ', ' ORDER BY n),
                 string_agg(format('a._u%s %s b._u%1$s', n, u.equal), ' AND ' ORDER BY n)
-            INTO rows, both FROM unnest(u.terms) WITH ORDINALITY AS each(term, n);
+            INTO terms, alike FROM unnest(u.terms) WITH ORDINALITY AS each(term, n);
             EXECUTE format('WITH other AS MATERIALIZED (SELECT _n, _key, _copy, %2$s FROM '
                 '(SELECT _n, _key, _copy, (_row).* FROM stage.t%1$s WHERE _fate IS NULL) AS _q WHERE %3$s) '
                 'UPDATE stage.t%1$s AS t SET _fate = %6$L FROM ('
                 'SELECT a._n FROM other AS a JOIN (SELECT %2$s FROM ONLY %4$s WHERE %3$s) AS b ON %5$s UNION '
                 'SELECT a._n FROM other AS a JOIN other AS b ON %5$s AND (a._key, a._copy) <> (b._key, b._copy)'
                 ') AS found WHERE found._n = t._n',
-                t.id, rows, u.holds, t.name, both, format('another row has its values in the unique index %s', u.name));
+                t.id, terms, u.holds, t.name, alike, format('another row has its values in the unique index %s', u.name));
         END LOOP;
     END LOOP;
 END

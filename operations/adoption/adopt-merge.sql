@@ -96,8 +96,8 @@ DECLARE
     counted numeric;
     found record;
 BEGIN
-    FOR r IN SELECT s.name AS instance, r.name FROM stage.recorded AS r JOIN stage.source AS s USING (source)
-        WHERE r.source > 0 AND NOT EXISTS (SELECT FROM stage.pair AS p WHERE p.source = r.source AND p.name = r.name)
+    FOR r IN SELECT source.name AS instance, recorded.name FROM stage.recorded JOIN stage.source USING (source)
+        WHERE source > 0 AND (source, recorded.name) NOT IN (SELECT pair.source, pair.name FROM stage.pair)
     LOOP
         RAISE EXCEPTION '% of % was not looked at', r.name, r.instance;
     END LOOP;

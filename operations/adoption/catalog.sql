@@ -1,6 +1,6 @@
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
     coalesce(jsonb_object_agg(a.attname, format_type(a.atttypid, a.atttypmod) || coalesce((
-        SELECT format(' (%s)', string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder))
+        SELECT ' (' || string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder) || ')'
         FROM pg_enum AS e WHERE e.enumtypid IN (t.oid, t.typelem)
     ), '')) FILTER (WHERE a.attname IS NOT NULL), '{}') AS columns,
     coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE a.attname IS NOT NULL), '{}') AS names,

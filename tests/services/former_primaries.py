@@ -48,14 +48,18 @@ class Primary:
             hba.write("host all all all scram-sha-256\n")
         options = ("-c", "fsync=off", "-c", "listen_addresses=*", "-c", "unix_socket_directories=/data")
         pod.start("postgres", "postgres", "-D", "/data/pgdata", *options)
-        self.lab.wait(f"former-{self.number} answers", lambda: self.psql("select 1", database="postgres").returncode == 0)
+        self.lab.wait(
+            f"former-{self.number} answers", lambda: self.psql("select 1", database="postgres").returncode == 0
+        )
         self.sql(f"create database {DATABASE}", database="postgres")
 
     def psql(self, *statements: str, database: str = DATABASE) -> subprocess.CompletedProcess[str]:
         """Run statements one by one as the superuser, who may write although the instance is fenced."""
         words = [word for each in statements for word in ("-c", each)]
         env = (f"PGPASSWORD={PASSWORD}", "PGOPTIONS=-c default_transaction_read_only=off")
-        return self.pod.run("env", *env, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "/data", "-U", "gx_admin", *words, database)
+        return self.pod.run(
+            "env", *env, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "/data", "-U", "gx_admin", *words, database
+        )
 
     def sql(self, *statements: str, database: str = DATABASE) -> str:
         """What the instance answers."""
@@ -65,13 +69,17 @@ class Primary:
 
     def fence(self, *, fenced: bool = True) -> None:
         """Refuse writes, as the runbook has it."""
-        self.sql(f"alter system set default_transaction_read_only = {'on' if fenced else 'off'}", "select pg_reload_conf()")
+        self.sql(
+            f"alter system set default_transaction_read_only = {'on' if fenced else 'off'}", "select pg_reload_conf()"
+        )
         self.lab.wait("the fence", lambda: self._told() == ("on" if fenced else "off"))
 
     def _told(self) -> str:
         env = (f"PGPASSWORD={PASSWORD}",)
         show = "show default_transaction_read_only"
-        return self.pod.run("env", *env, "psql", "-XqAt", "-h", "/data", "-U", "gx_admin", "-c", show, DATABASE).stdout.strip()
+        return self.pod.run(
+            "env", *env, "psql", "-XqAt", "-h", "/data", "-U", "gx_admin", "-c", show, DATABASE
+        ).stdout.strip()
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,9 @@ class AdoptionJobs:
                 uid=UID,
                 gid=UID,
                 mounts={
-                    "/etc/backups": write_files(self.lab.scratch / "adoption-scripts", scripts(stacks.settings("mainnet"))),
+                    "/etc/backups": write_files(
+                        self.lab.scratch / "adoption-scripts", scripts(stacks.settings("mainnet"))
+                    ),
                     DUMPS: self.dumps,
                     "/backups": volume(self.dumps / directory, UID, UID),
                     "/scratch": volume(scratch, UID, UID),

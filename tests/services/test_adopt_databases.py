@@ -107,7 +107,9 @@ def dumped(lab: Lab, live: Cluster, primaries: dict[str, Primary]) -> AdoptionJo
 @pytest.fixture
 def empty(live: Cluster, dumped: AdoptionJobs) -> Cluster:
     """A live database without a table, as the first `pulumi up` makes it."""
-    grants = "alter default privileges in schema public grant select, insert, update, delete on tables to gx_application"
+    grants = (
+        "alter default privileges in schema public grant select, insert, update, delete on tables to gx_application"
+    )
     for sql in ("drop owned by current_user cascade", grants):
         assert live.client(0, "owner", sql, asker=0).returncode == 0
     shutil.rmtree(dumped.dumps / "merged", ignore_errors=True)
@@ -127,7 +129,9 @@ def live_rows(cluster: Cluster, table: str) -> list[str]:
 
 
 def beside(cluster: Cluster, columns: str, where: str = "true") -> list[str]:
-    return cluster.admin(0, f"select {columns} from adopted.rows where {where} order by source, table_name, key, id").splitlines()
+    return cluster.admin(
+        0, f"select {columns} from adopted.rows where {where} order by source, table_name, key, id"
+    ).splitlines()
 
 
 def lost(cluster: Cluster, primaries: dict[str, Primary]) -> list[tuple[str, str, str]]:
@@ -146,13 +150,16 @@ def lost(cluster: Cluster, primaries: dict[str, Primary]) -> list[tuple[str, str
     return missing
 
 
-def test_a_dump_wants_an_instance_that_nobody_can_write_to(lab: Lab, live: Cluster, primaries: dict[str, Primary]) -> None:
+def test_a_dump_wants_an_instance_that_nobody_can_write_to(
+    lab: Lab, live: Cluster, primaries: dict[str, Primary]
+) -> None:
     jobs, first = AdoptionJobs(lab), primaries["postgres-0"]
     first.fence(fenced=False)
     done = jobs.dump("postgres-0")
-    assert (done.returncode, "postgres-0.former accepts writes. Fix: ALTER SYSTEM" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "postgres-0.former accepts writes. Fix: ALTER SYSTEM" in done.stderr) == (2, True), (
+        done.stderr
+    )
     first.fence()
-    first.pod.start("client", "env", "PGPASSWORD=" + "x", "sh", "-c", "sleep 30")
     done = jobs.dump("postgres-0", execute=False)
     assert (done.returncode, "dry run: nothing was written" in done.stderr) == (0, True), done.stderr
     assert "PostgreSQL 15" in done.stderr
@@ -173,7 +180,7 @@ def test_the_comparison_names_every_conflict_and_changes_nothing(
     assert outcome == {
         "the chosen instance has another row with its key": ["(101)"],
         "another instance has another row with its key": ["(203)"],
-        "another row has its values in the unique index public.wallet_owner": ["(201)", "(202)"],
+        "another row has its values in the unique index wallet_owner": ["(201)", "(202)"],
         "only there": ["(200)", "(204)"],
     }
     assert wallet["postgres-1"]["outcome"]["the same"]["rows"] == 100
@@ -210,9 +217,14 @@ def test_a_move_loses_no_row_and_takes_what_conflicts_with_nothing(
     chosen = primaries["postgres-0"]
     for table in TABLES:
         assert not set(rows(chosen, table)) - set(live_rows(empty, table))
-    assert empty.admin(0, "select string_agg(id::text, ' ' order by id) from wallet where id > 100") == "101 102 200 204 300"
+    assert (
+        empty.admin(0, "select string_agg(id::text, ' ' order by id) from wallet where id > 100")
+        == "101 102 200 204 300"
+    )
     assert empty.admin(0, "select owner from wallet where id = 101") == "here alone"
-    assert empty.admin(0, "select string_agg(id::text, ' ' order by id) from transfer where id > 100") == "1001 1003 1005"
+    assert (
+        empty.admin(0, "select string_agg(id::text, ' ' order by id) from transfer where id > 100") == "1001 1003 1005"
+    )
     assert empty.admin(0, "select count(*) from event where said = 'repeated'") == "3"
     assert empty.admin(0, "select value, document from event where said = 'once'") == "NaN|[1,  2]"
     assert beside(empty, "source, key", "table_name = 'public.wallet'") == [
@@ -221,9 +233,17 @@ def test_a_move_loses_no_row_and_takes_what_conflicts_with_nothing(
     assert empty.admin(0, "select (content::public.wallet).owner from adopted.rows where key = '(201)'") == "taken NAME"
 
     # Numbers that were given out anywhere are not given out again.
-    assert empty.client(0, "application", "insert into transfer (wallet, amount) values (300, 1) returning id", asker=0).stdout == "1007\n"
+    assert (
+        empty.client(
+            0, "application", "insert into transfer (wallet, amount) values (300, 1) returning id", asker=0
+        ).stdout
+        == "1007\n"
+    )
     empty.admin(0, "drop trigger refuse on wallet")
-    assert empty.client(0, "application", "insert into wallet (owner) values ('new') returning id", asker=0).stdout == "5001\n"
+    assert (
+        empty.client(0, "application", "insert into wallet (owner) values ('new') returning id", asker=0).stdout
+        == "5001\n"
+    )
     assert empty.admin(0, "select nextval('audit.log_id_seq')") == "22"
 
     again = dumped.compare(replace(move, execute=True))
@@ -250,13 +270,15 @@ def test_a_move_that_is_killed_leaves_the_live_database_as_it_was(empty: Cluster
     pod = empty.lab.pods["postgres-0"]
     pod.start(
         *("blocker", "psql", "-Xq", "-h", "/var/run/postgresql", "-U", "gx_admin", "gx_protocol"),
-        *("-c", "begin; lock table blocked; select pg_sleep(600)"),
+        *("-c", "begin; lock table blocked in access share mode; select pg_sleep(600)"),
     )
     waiting = "select count(*) from pg_stat_activity where usename = 'gx_owner' and wait_event_type = 'Lock'"
     dumped.comparing(move).start("adoption", "sh", "/etc/backups/adopt-compare.sh")
     empty.lab.wait("the restore is in its transaction", lambda: empty.admin(0, waiting) == "1", timeout=120)
     empty.lab.kill("adoption")
-    pod.terminate("blocker")
+    # As the server does by itself when it misses the keepalives of a client, after a minute and a half.
+    empty.admin(0, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'gx_owner'")
+    empty.admin(0, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
     tables = "select string_agg(tablename, ' ') from pg_tables where schemaname in ('public', 'adopted')"
     empty.await_answer(0, "select count(*) from pg_stat_activity where usename = 'gx_owner'", "0")
     assert empty.admin(0, tables) == "blocked"
