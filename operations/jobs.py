@@ -77,7 +77,7 @@ def job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str,
 
 
 def run_job(target: Target, job: Mapping[str, Any]) -> int:
-    """Create a Job, show its log, and return 0 when it has succeeded. Raises ``JobError`` when its pod does not start."""
+    """Create a Job, show its log, and return 0 if it has succeeded. Raises ``JobError`` when its pod does not start."""
     name = str(job["metadata"]["name"])
     target.kubectl("create", "-f", "-", stdin=json.dumps(job))
     print(f"job {name}: created in {target.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)

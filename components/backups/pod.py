@@ -25,8 +25,8 @@ _REPORTS = "/reports"
 class Kind:
     """What differs between the two databases: who the jobs run as, where they find the server, as whom they log in.
 
-    ``claim`` is the volume of the backups. ``password_variable`` is what the database's own programs read a password from. The restorer owns the schema, or is
-    the application itself: no job has the administrator's password.
+    ``claim`` is the volume of the backups, ``password_variable`` what the database's own programs read a password from.
+    The restorer owns the schema, or is the application itself: no job has the administrator's password.
     """
 
     name: str

@@ -86,13 +86,13 @@ for instance in $others; do
 done
 
 say "comparing with $CHOSEN, row by row"
-sql --dbname="$PGDATABASE" --set=chosen="$CHOSEN" --set=others="${others# }" --set=scripts="$scripts" \
+sql --set=chosen="$CHOSEN" --set=others="${others# }" --set=scripts="$scripts" \
 	--file="$scripts/adopt-compare.sql" || fail 1 "the instances could not be compared. The reason is above"
-sql --dbname="$PGDATABASE" --file="$scripts/adopt-report.sql" >/scratch/report.txt
-sql --dbname="$PGDATABASE" -c 'SELECT stage.report()' >/scratch/report.json
+sql --file="$scripts/adopt-report.sql" >/scratch/report.txt
+sql -c 'SELECT stage.report()' >/scratch/report.json
 cp /scratch/report.txt /scratch/report.json "$dumps/"
 cat /scratch/report.txt
-sql --dbname="$PGDATABASE" --set=take="${TAKE_ROWS:-no}" --file="$scripts/adopt-merge.sql" ||
+sql --set=take="${TAKE_ROWS:-no}" --file="$scripts/adopt-merge.sql" ||
 	fail 1 "the instances cannot be put together, and nothing was written. The reason is above"
 say "put together: every row of every instance is in its table or in adopted.rows"
 [ "${MOVE:-}" = yes ] || { say "compared; nothing was changed. The report is also in report.txt and report.json beside the dumps" && exit 0; }
@@ -100,11 +100,8 @@ say "put together: every row of every instance is in its table or in adopted.row
 KEEP=2
 begin
 trap 'end' EXIT
-reserve "$(sql --dbname="$PGDATABASE" -c 'SELECT pg_database_size(current_database())')"
-export PARTIAL="$partial"
-sql --dbname="$PGDATABASE" --file="$scripts/snapshot.sql" >"$partial/tables" || fail 1 "what was put together could not be dumped"
-rm "$partial/dump-is-complete" 2>/dev/null || fail 1 "pg_dump did not come to its end"
-pg_dumpall --database=postgres --globals-only --no-role-passwords --file="$partial/globals.sql"
+reserve "$(sql -c 'SELECT pg_database_size(current_database())')"
+dump_database
 finish
 trap - EXIT
 stop_scratch_server

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from tests.services.former_primaries import ADDRESSES as FORMER_ADDRESSES
-from tests.services.former_primaries import COMPARE, MOVE, NAMES, AdoptionJobs, Primary, everywhere
+from tests.services.former_primaries import COMPARE, MOVE, NAMES, AdoptionJobs, Primary
 from tests.services.pods import Lab
 from tests.services.test_postgres_scripts import ADDRESSES, Cluster
 
@@ -34,7 +33,8 @@ create trigger refuse before insert or update or delete on public.wallet for eac
 """
 COMMON = """
 insert into wallet (owner, balance) select 'common ' || n, n / 7.0 from generate_series(1, 100) n;
-insert into transfer (wallet, amount, raw) select n, n * 1.5, decode(md5(n::text), 'hex') from generate_series(1, 100) n;
+insert into transfer (wallet, amount, raw) select n, n * 1.5, decode(md5(n::text), 'hex')
+    from generate_series(1, 100) n;
 insert into event select 'started', n, '{"a":  1, "a": 2}' from generate_series(1, 3) n;
 insert into audit.log (said) values ('{"n": 1}');
 insert into setting values ('theme', 'dark'), ('language', 'ms');
@@ -46,12 +46,13 @@ insert into wallet (id, owner) values (101, 'here alone'), (102, 'Taken Name');
 insert into event values ('repeated', 1, null), ('repeated', 1, null);
 """,
     "postgres-1": """
-insert into wallet (id, owner) values (101, 'another customer'), (200, 'there alone'), (201, 'taken NAME'), (202, 'twin'),
-    (203, 'from one'), (204, 'on two of them');
+insert into wallet (id, owner) values (101, 'another customer'), (200, 'there alone'), (201, 'taken NAME'),
+    (202, 'twin'), (203, 'from one'), (204, 'on two of them');
 insert into transfer (id, wallet, amount) overriding system value
     values (1001, 200, 1), (1002, 101, 2), (1003, 5, 3), (1004, 201, 4), (1005, 204, 5);
 insert into membership values (101, 'red', null), (200, 'red', null), (5, 'blue', null);
-insert into category values (10, 11, 'child'), (11, 10, 'parent'), (12, 13, 'child of a conflict'), (13, null, 'conflict');
+insert into category values (10, 11, 'child'), (11, 10, 'parent'), (12, 13, 'child of a conflict'),
+    (13, null, 'conflict');
 insert into event values ('repeated', 1, null), ('repeated', 1, null), ('repeated', 1, null);
 insert into audit.log (said) select '{"n": 2}' from generate_series(1, 20);
 alter table setting add column scope text;
@@ -60,7 +61,8 @@ alter table setting add column scope text;
 insert into wallet (id, owner) values (301, 'TWIN'), (203, 'from the other'), (204, 'on two of them'), (300, 'third');
 insert into transfer (id, wallet, amount) overriding system value values (1005, 204, 5), (1006, 203, 6);
 insert into category values (13, null, 'the other conflict');
-insert into event values ('repeated', 1, null), ('repeated', 1, null), ('repeated', 1, null), ('once', 'NaN', '[1,  2]');
+insert into event values ('repeated', 1, null), ('repeated', 1, null), ('repeated', 1, null),
+    ('once', 'NaN', '[1,  2]');
 create table legacy (id int primary key, said text);
 insert into legacy values (1, 'old'), (2, null);
 select setval('wallet_id_seq', 5000);
@@ -121,17 +123,16 @@ TABLES = ("wallet", "transfer", "membership", "category", "event", "audit.log")
 
 def rows(primary: Primary, table: str) -> list[str]:
     """Every row of an instance's table, as text in UTC."""
-    return primary.sql("set timezone = 'UTC'", f"select _c::text from {table} as _c").splitlines()
+    return primary.sql("set timezone = 'UTC'", f"select _c::text from {table} as _c").splitlines()  # noqa: S608
 
 
 def live_rows(cluster: Cluster, table: str) -> list[str]:
-    return cluster.admin(0, f"select _c::text from {table} as _c").splitlines()
+    return cluster.admin(0, f"select _c::text from {table} as _c").splitlines()  # noqa: S608
 
 
 def beside(cluster: Cluster, columns: str, where: str = "true") -> list[str]:
-    return cluster.admin(
-        0, f"select {columns} from adopted.rows where {where} order by source, table_name, key, id"
-    ).splitlines()
+    ask = f"select {columns} from adopted.rows where {where} order by source, table_name, key, id"  # noqa: S608
+    return cluster.admin(0, ask).splitlines()
 
 
 def lost(cluster: Cluster, primaries: dict[str, Primary]) -> list[tuple[str, str, str]]:
@@ -228,7 +229,8 @@ def test_a_move_loses_no_row_and_takes_what_conflicts_with_nothing(
     assert empty.admin(0, "select count(*) from event where said = 'repeated'") == "3"
     assert empty.admin(0, "select value, document from event where said = 'once'") == "NaN|[1,  2]"
     assert beside(empty, "source, key", "table_name = 'public.wallet'") == [
-        "postgres-1|(101)", "postgres-1|(201)", "postgres-1|(202)", "postgres-1|(203)", "postgres-2|(203)", "postgres-2|(301)",
+        "postgres-1|(101)", "postgres-1|(201)", "postgres-1|(202)", "postgres-1|(203)",
+        "postgres-2|(203)", "postgres-2|(301)",
     ]  # fmt: skip
     assert empty.admin(0, "select (content::public.wallet).owner from adopted.rows where key = '(201)'") == "taken NAME"
 

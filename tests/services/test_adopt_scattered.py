@@ -38,11 +38,11 @@ class Content(NamedTuple):
 @st.composite
 def contents(draw: st.DrawFn) -> Content:
     notes = st.sampled_from(["", "x"])
-    names = draw(st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=6))
+    names = draw(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=3, max_size=6))
     ids = draw(st.lists(st.integers(1, 9), unique=True, min_size=len(names), max_size=len(names)))
     account = {id_: Row(name, draw(notes)) for id_, name in zip(ids, names, strict=True)}
     owners = st.sampled_from([None, *account])
-    entry = draw(st.dictionaries(st.integers(1, 9), st.builds(Row, owners, notes), max_size=6))
+    entry = draw(st.dictionaries(st.integers(1, 9), st.builds(Row, owners, notes), min_size=3, max_size=6))
     return Content(account, entry, draw(st.lists(st.sampled_from("pqr"), max_size=4)))
 
 
@@ -132,7 +132,7 @@ def test_every_row_goes_where_the_rules_put_it(
 
     kept = beside(instances)
     for table in ("account", "entry"):
-        expected = {}
+        expected: dict[int, Row] = {}
         for source, content in reversed(list(enumerate(instances))):
             expected |= {k: row for k, row in getattr(content, table).items() if (source, table, k) not in kept}
         wanted = sorted(f"{key}|{'' if row.value is None else row.value}|{row.note}" for key, row in expected.items())

@@ -18,6 +18,17 @@ read_back() {
 	pg_restore --file=/dev/null "$1/database.dump" && [ -s "$1/globals.sql" ] && [ -f "$1/tables" ]
 }
 
+# Everything that a set holds. One session exports the snapshot that pg_dump reads from, and records in the same snapshot what
+# every table holds.
+dump_database() {
+	export PARTIAL="$partial"
+	psql --no-psqlrc -qAt --set=ON_ERROR_STOP=1 --file="${0%/*}/snapshot.sql" >"$partial/tables" ||
+		fail 1 "the database was lost during the dump. Fix: look at the server's log; the job tries again"
+	rm "$partial/dump-is-complete" 2>/dev/null || fail 1 "pg_dump did not come to its end"
+	pg_dumpall --no-password --database=postgres --globals-only --no-role-passwords --file="$partial/globals.sql" ||
+		fail 1 "the roles could not be read"
+}
+
 # A server of this pod's own in /scratch, which nothing but this pod reaches and nothing survives. Its user is no role that a
 # backup could hold. Usage: scratch_server [SETTINGS]
 scratch_server() {
