@@ -1,4 +1,4 @@
-"""The command that adopts independent primaries: its Jobs, and what is told. What these do is proven on real servers."""
+"""The command that adopts independent primaries: its Jobs, and what is told. What they do is proven on servers."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034
+# shellcheck shell=sh disable=SC2034,SC2154
 # What the jobs around backups of Postgres share. Sourced, never run.
 kind=postgres
 export PGCONNECT_TIMEOUT=5
