@@ -19,6 +19,7 @@ class ChildOptions(TypedDict, total=False):
     custom_timeouts: pulumi.CustomTimeouts
     delete_before_replace: bool
     depends_on: list[pulumi.Resource]
+    hooks: pulumi.ResourceHookBinding
     ignore_changes: list[str]
     protect: bool
     provider: pulumi.ProviderResource

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import empty_pb2, json_format
+from pulumi import ResourceHook
 from pulumi.runtime import mocks, set_all_config
 from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.settings import configure
+from pulumi.runtime.settings import SETTINGS, configure
 from pulumi.runtime.stack import run_in_stack
 
 from checks.objects.model import POD_TEMPLATES
@@ -45,6 +46,8 @@ class Registered:
     """Type and name under which the engine knows it from earlier programs."""
     timeouts: Mapping[str, str]
     dependencies: tuple[str, ...]
+    before_update: tuple[str, ...]
+    """Names of the hooks that run before an update."""
     inputs: dict[str, Any]
     secrets: frozenset[str]
 
@@ -65,6 +68,7 @@ class Capture:
     """What one run of a program registered, in order, with the outputs of components and of the stack by URN."""
 
     resources: tuple[Registered, ...]
+    hooks: Mapping[str, ResourceHook]
     outputs: Mapping[str, dict[str, Any]]
     exports: dict[str, Any]
 
@@ -127,6 +131,7 @@ class Recorder(mocks.MockMonitor):
     known_types: frozenset[str] | None
     registered: list[Registered] = field(default_factory=list)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    hooks: dict[str, ResourceHook] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -163,6 +168,7 @@ class Recorder(mocks.MockMonitor):
             ),
             timeouts={k: str(v) for k, v in json_format.MessageToDict(request.customTimeouts).items()},
             dependencies=tuple(request.dependencies),
+            before_update=tuple(request.hooks.before_update),
             inputs=inputs,
             secrets=frozenset(secrets),
         )
@@ -182,6 +188,13 @@ class Recorder(mocks.MockMonitor):
         with self.lock:
             self.outputs[request.urn] = _plain(json_format.MessageToDict(request.outputs), "", set())
         return empty_pb2.Empty()
+
+    def register_resource_hook(self, hook: ResourceHook) -> None:
+        """Keep a hook, in the place of the server that the engine would call it at."""
+        with self.lock:
+            if hook.name in self.hooks:
+                raise AssertionError(f"hook {hook.name} is registered twice")
+            self.hooks[hook.name] = hook
 
 
 def _plain(value: Any, path: str, secrets: set[str]) -> Any:  # noqa: ANN401
@@ -243,6 +256,7 @@ def _run(
                 dry_run=False,
             )
         )
+        SETTINGS.callbacks = recorder  # type: ignore[assignment]
         set_all_config(config, secret_keys)
         loop.run_until_complete(run_in_stack(started))
     finally:
@@ -251,6 +265,7 @@ def _run(
     root = next((urn for urn in recorder.outputs if STACK_TYPE in urn and urn.split("::")[2] == STACK_TYPE), "")
     return Capture(
         resources=tuple(recorder.registered),
+        hooks=recorder.hooks,
         outputs=recorder.outputs,
         exports=recorder.outputs.get(root, {}),
     )

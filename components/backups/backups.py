@@ -9,6 +9,7 @@ import pulumi_kubernetes as k8s
 from components.backups import config, off_site
 from components.backups.pod import JobArgs, Kind, OffSiteCopy, labels, pod_spec, postgres, redis
 from components.base import Component, owned
+from components.storage import CLAIM, claim_spec, kept_volumes, volume_annotation
 from settings.model import BackupJob, Backups, OffSite, OffSiteSecrets, Postgres
 
 
@@ -127,13 +128,19 @@ class DatabaseBackups(Component):
         return k8s.core.v1.PersistentVolumeClaim(
             self.child_name(kind.claim),
             # A volume on a node's disk is made when its first pod has found a node.
-            metadata=owned(kind.claim, self._args.namespace, annotations={"pulumi.com/skipAwait": "true"}),
-            spec={
-                "access_modes": ["ReadWriteOnce"],
-                "storage_class_name": self._args.storage_class,
-                "resources": {"requests": {"storage": size.storage}},
-            },
-            opts=self.child(protect=self._args.protect, retain_on_delete=self._args.protect),
+            metadata=owned(
+                kind.claim,
+                self._args.namespace,
+                annotations={"pulumi.com/skipAwait": "true"}
+                | volume_annotation(self._args.storage_class, size.storage),
+            ),
+            spec=claim_spec(self._args.storage_class, size.storage),
+            opts=self.child(
+                protect=self._args.protect,
+                retain_on_delete=self._args.protect,
+                ignore_changes=CLAIM,
+                hooks=kept_volumes(self.child_name(kind.claim), f"backups.{kind.name}.storage"),
+            ),
         )
 
     def _account(self, name: str) -> pulumi.Output[str]:

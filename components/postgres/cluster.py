@@ -10,7 +10,7 @@ from components.network_policies import POSTGRES_PROMOTE_APP
 from components.postgres import config
 from components.postgres.pod import APP, UID, PodArgs, pod_spec
 from components.postgres.promotion import DEADLINE_SECONDS, PromotionArgs, job_name, job_spec
-from components.storage import volume_claim
+from components.storage import CLAIM_TEMPLATES, kept_volumes, volume_annotation, volume_claim
 from components.tls import ServerTls, server_secret
 from components.workload_config import SecretKey
 from settings.model import Placement, Postgres, PostgresSecrets
@@ -51,8 +51,8 @@ class PostgresCluster(Component):
     Invariants: at most one instance accepts writes that anyone confirms; an empty volume never becomes a database while
     a peer has data; what the primary is, is no part of the pod template; nobody connects over the network without TLS.
     A changed setting, password or certificate is applied by the running containers within about a minute; only what
-    `restart.conf` holds, the image and the resources roll the instances. A changed size of the volumes would replace
-    the StatefulSet, which its protection refuses: local volumes cannot grow (X-18).
+    `restart.conf` holds, the image and the resources roll the instances. No setting replaces the StatefulSet or its
+    volumes; a smaller size or another class of them is refused at the preview (``components.storage``).
 
     Attributes:
         host: Name of the primary's Service.
@@ -113,7 +113,12 @@ class PostgresCluster(Component):
         restart = content_hash(config.restart_settings(settings))
         stateful_set = k8s.apps.v1.StatefulSet(
             self.child_name("statefulset"),
-            metadata=owned(APP, args.namespace, labels={"app": APP}),
+            metadata=owned(
+                APP,
+                args.namespace,
+                labels={"app": APP},
+                annotations=volume_annotation(args.storage_class, settings.storage),
+            ),
             spec={
                 "replicas": settings.replicas,
                 "service_name": HEADLESS,
@@ -133,6 +138,8 @@ class PostgresCluster(Component):
             opts=self.child(
                 protect=args.protect,
                 retain_on_delete=args.protect,
+                ignore_changes=CLAIM_TEMPLATES,
+                hooks=kept_volumes(self.child_name("statefulset"), "postgres.storage"),
                 depends_on=[headless],
                 custom_timeouts=pulumi.CustomTimeouts(create="15m", update=f"{10 * settings.replicas}m"),
             ),

@@ -8,7 +8,7 @@ import pulumi_kubernetes as k8s
 from components.base import Component, content_hash, owned
 from components.redis import config
 from components.redis.pod import APP, PROXY_APP, PodArgs, proxy_pod, server_pod
-from components.storage import volume_claim
+from components.storage import CLAIM_TEMPLATES, kept_volumes, volume_annotation, volume_claim
 from components.tls import ServerTls, server_secret
 from components.workload_config import SecretKey
 from settings.model import Placement, Redis, RedisSecrets
@@ -49,8 +49,8 @@ class RedisCluster(Component):
     Invariants: no object of the program changes in a failover; an empty instance never becomes the master while a peer
     has data; a master that sees no replica refuses writes. Nobody connects without TLS, which
     ends at the server, not at the proxy. Changed settings, passwords and certificates are applied by the running
-    containers within about a minute. A changed size of the volumes would replace the StatefulSet, which its protection
-    refuses: local volumes cannot grow (X-18).
+    containers within about a minute. No setting replaces the StatefulSet or its volumes; a smaller size or another
+    class of them is refused at the preview (``components.storage``).
 
     Attributes:
         host: Name of the Service that leads to the master.
@@ -170,7 +170,12 @@ class RedisCluster(Component):
         restart = content_hash(config.restart_settings() + config.cluster_environment(settings.replicas))
         return k8s.apps.v1.StatefulSet(
             self.child_name("statefulset"),
-            metadata=owned(APP, args.namespace, labels={"app": APP}),
+            metadata=owned(
+                APP,
+                args.namespace,
+                labels={"app": APP},
+                annotations=volume_annotation(args.storage_class, settings.storage),
+            ),
             spec={
                 "replicas": settings.replicas,
                 "service_name": HEADLESS,
@@ -189,6 +194,8 @@ class RedisCluster(Component):
             opts=self.child(
                 protect=args.protect,
                 retain_on_delete=args.protect,
+                ignore_changes=CLAIM_TEMPLATES,
+                hooks=kept_volumes(self.child_name("statefulset"), "redis.storage"),
                 depends_on=[headless],
                 custom_timeouts=pulumi.CustomTimeouts(create="10m", update=f"{5 * settings.replicas}m"),
             ),

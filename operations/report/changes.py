@@ -100,7 +100,7 @@ def between(before: Iterable[Object], after: Iterable[Object]) -> tuple[Change, 
         if was is None:
             found.append(_change(Operation.CREATE, new.urn, new.inputs))
             continue
-        fields = tuple(_fields(was.inputs, new.inputs, new.type))
+        fields = tuple(_fields(was.inputs, new.inputs, new.type, new.ignored))
         if fields:
             operation = Operation.REPLACE if any(each.replaces for each in fields) else Operation.UPDATE
             found.append(_change(operation, new.urn, new.inputs, fields, protected=was.protect))
@@ -200,14 +200,20 @@ def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _fields(before: Mapping[str, Any], after: Mapping[str, Any], token: str) -> Iterator[Field]:
+def _fields(
+    before: Mapping[str, Any], after: Mapping[str, Any], token: str, ignored: tuple[str, ...] = ()
+) -> Iterator[Field]:
     replacing = REPLACING.get(token, ())
     if token.startswith("kubernetes:"):
         replacing = (*OBJECT_IDENTITY, *replacing)
     for path, old, new in _differences(before, after, ""):
-        replaces = any(path == each or path.startswith((f"{each}.", f"{each}[")) for each in replacing)
-        was, will = _shown(old, new)
-        yield Field(path=path, before=was, after=will, replaces=replaces)
+        if not _within(path, ignored):
+            was, will = _shown(old, new)
+            yield Field(path=path, before=was, after=will, replaces=_within(path, replacing))
+
+
+def _within(path: str, parts: Iterable[str]) -> bool:
+    return any(path == each or path.startswith((f"{each}.", f"{each}[")) for each in parts)
 
 
 class _Absent:

@@ -29,7 +29,10 @@ HIDDEN = "[secret]"
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """A resource as the program declares it, with ``[secret]`` for everything that is encrypted."""
+    """A resource as the program declares it, with ``[secret]`` for everything that is encrypted.
+
+    ``ignored`` are the paths of inputs that an update leaves as they are.
+    """
 
     type: str
     name: str
@@ -37,6 +40,7 @@ class Object:
     inputs: Mapping[str, Any]
     protect: bool = False
     aliases: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,7 @@ def _declared_objects(stack: str, judged: Judged) -> Iterator[Object]:
                 inputs=_hidden(resource.inputs, "", resource.secrets),
                 protect=resource.protect,
                 aliases=resource.aliases,
+                ignored=resource.ignore_changes,
             )
 
 

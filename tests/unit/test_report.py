@@ -107,6 +107,12 @@ def test_an_input_that_cannot_change_in_place_replaces_and_a_database_is_named_f
         declared_object(STATEFUL_SET, "postgres", volumeClaimTemplates=[{"size": "2Gi"}]),
     )
     assert (claims.operation, claims.endangers_data, claims.protected) == (Operation.REPLACE, True, True)
+    larger = declared_object(STATEFUL_SET, "postgres", volumeClaimTemplates=[{"size": "2Gi"}], replicas=1)
+    (field,) = changed(
+        declared_object(STATEFUL_SET, "postgres", volumeClaimTemplates=[{"size": "1Gi"}]),
+        replace(larger, ignored=("spec.volumeClaimTemplates",)),
+    ).fields
+    assert field.path == "spec.replicas", "what an update leaves as it is was reported"
 
 
 def test_a_renamed_resource_with_an_alias_is_the_same_one() -> None:
