@@ -5,7 +5,7 @@
 
 from itertools import chain
 
-from operations.preflight import cluster, network
+from operations.preflight import cluster, network, volumes
 from operations.preflight.observed import Observed
 from operations.preflight.rows import Check, Row
 from settings.model import Settings
@@ -15,6 +15,7 @@ CHECKS: tuple[Check, ...] = (
     cluster.nodes,
     cluster.room,
     cluster.storage,
+    volumes.pinned_volumes,
     cluster.encryption,
     network.distance,
     network.cluster_dns,

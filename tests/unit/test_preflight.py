@@ -150,6 +150,35 @@ def labels(seen: dict[str, Any], at: int = 0) -> dict[str, str]:
     return found
 
 
+def with_volume(name: str, at: str = "", **status: object) -> dict[str, Any]:
+    """A pod of the stack with a volume; without a node, one that the scheduler has given up on."""
+    made = pod(name, at, "backend-mainnet")
+    made["spec"]["volumes"] = [
+        {"persistentVolumeClaim": {"claimName": f"{name.split('-', maxsplit=1)[0]}-data-{name}"}}
+    ]
+    if not at:
+        del made["spec"]["nodeName"]
+        reason = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "volume node affinity",
+        }
+        made["status"] = {"phase": "Pending", "conditions": [reason]}
+    return made
+
+
+def loses(name: str, *pods: dict[str, Any]) -> Change:
+    """A node that is away, with the pods that it had."""
+
+    def change(seen: dict[str, Any]) -> None:
+        (lost,) = (each for each in seen["nodes"] if each["metadata"]["name"] == name)
+        lost["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+        seen["pods"] += pods
+
+    return change
+
+
 BROKEN: tuple[tuple[str, Change, str, str], ...] = (
     (
         "old servers",
@@ -242,6 +271,30 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
         lambda s: s["storage_classes"][1].pop("reclaimPolicy"),
         "stop",
         "deletes a volume with its claim",
+    ),
+    (
+        "a standby that waits for its volume's node",
+        lambda s: s["pods"].append(with_volume("postgres-2")),
+        "warn",
+        "never does: kubectl -n backend-mainnet delete pvc postgres-data-postgres-2 --wait=false && kubectl",
+    ),
+    (
+        "a lost node with the primary",
+        loses("srv1089618", with_volume("postgres-0", "srv1089618")),
+        "warn",
+        "srv1089618 is away. Fix: nothing if the node returns; if it never does: make another instance the primary",
+    ),
+    (
+        "a lost node with a replica",
+        loses("srv1089624", with_volume("redis-1", "srv1089624")),
+        "warn",
+        "delete pod redis-1 --force; it copies from its peers",
+    ),
+    (
+        "a lost node with backups",
+        loses("srv1117946", with_volume("x-backup-1", "srv1117946")),
+        "warn",
+        "if it never does: docs/runbooks/volumes.md",
     ),
     (
         "an overlay in clear",
