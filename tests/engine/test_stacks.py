@@ -115,6 +115,15 @@ def test_a_roll_out_that_cannot_become_ready_fails_with_its_reason_and_the_next_
     testnet.pulumi("preview", "--expect-no-changes").ok()
 
 
+def test_a_larger_volume_replaces_nothing_and_a_smaller_one_is_refused_at_the_preview(testnet: Stack) -> None:
+    grown = testnet.edited("storage: 100Gi", "storage: 120Gi")
+    assert grown.changes() == {"update kubernetes:apps/v1:StatefulSet": 1, "update kubernetes:batch/v1:CronJob": 1}
+    refused = testnet.edited("storage: 100Gi", "storage: 90Gi").pulumi("preview")
+    assert refused.code != 0
+    assert "postgres.storage: a volume cannot shrink. Got '90Gi'. Fix: 100Gi, as deployed" in refused.output
+    testnet.pulumi("preview", "--expect-no-changes").ok()
+
+
 def test_destroy_of_a_protected_stack_is_refused_and_touches_nothing(mainnet: Stack) -> None:
     before = Counter(item["kind"] for item in get("all", mainnet.namespace))
     refused = mainnet.pulumi("destroy", "--preview-only")
