@@ -27,4 +27,5 @@ sessions=$(ask "SELECT string_agg(format('%s from %s', usename, coalesce(host(cl
 	fail 2 "$PGHOST has prepared transactions. Fix: COMMIT PREPARED or ROLLBACK PREPARED each of pg_prepared_xacts"
 [ "${EXECUTE:-}" = yes ] || { say "dry run: nothing was written. Fix: add --execute" && exit 0; }
 echo "$system" >"$backups/system"
+ask 'SELECT pg_database_size(current_database())' >"$backups/bytes"
 exec sh "${0%/*}/postgres-backup.sh"
