@@ -256,7 +256,7 @@ def _run(
                 dry_run=False,
             )
         )
-        SETTINGS.callbacks = recorder  # type: ignore[assignment]
+        SETTINGS.callbacks = recorder
         set_all_config(config, secret_keys)
         loop.run_until_complete(run_in_stack(started))
     finally:
