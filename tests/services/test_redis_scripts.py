@@ -52,10 +52,14 @@ class Cluster:
     def configure(self, **update: object) -> None:
         """Change settings, as a changed ConfigMap does."""
         self._settings = self._settings.model_copy(update=update)
+        write_files(self.lab.scratch / "config", self.files())
+
+    def files(self) -> dict[str, str]:
+        """The files of the ConfigMap as they are here."""
         files = config.files(self._settings)
         timing = files["timing.conf"].replace(str(config.DOWN_AFTER_MS), "2000")
         files["timing.conf"] = timing.replace("failover-timeout gx 30000", "failover-timeout gx 5000")
-        write_files(self.lab.scratch / "config", files)
+        return files
 
     def pod_args(self) -> PodArgs:
         """What the pod is made from in production."""
