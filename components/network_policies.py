@@ -167,7 +167,7 @@ def redis(*, replicated: bool) -> Iterator[Policy]:
     proxied = Rule(peers=(Peer(pods=_apps(REDIS_PROXY_APP)),), ports=(REDIS_PORT,))
     yield Policy(
         name="allow-redis-egress",
-        why="Workloads and jobs that use Redis reach its master through the proxy or by its sentinels, and its replicas.",
+        why="What uses Redis reaches its master through the proxy, or by the sentinels' word, and its replicas.",
         pods=_carrying(REDIS_ACCESS),
         egress=(direct, proxied) if replicated else (direct,),
         types=("Egress",),

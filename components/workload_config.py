@@ -43,7 +43,7 @@ class ApplicationConfigArgs:
 
 
 class ApplicationConfig(Component):
-    """The environment that workloads share: log level and sentinels for all, Fabric's endpoints for those with Fabric access.
+    """The environment that workloads share: log level and sentinels for all, Fabric's endpoints for those it lets in.
 
     A ConfigMap each, so that a changed Fabric endpoint rolls no pod that does not read it. A third one is a file: what
     the databases' certificates are verified with.

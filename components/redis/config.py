@@ -24,9 +24,9 @@ SCRIPTS = ("lib.sh", "serve.sh", "sentinel.sh", "ready.sh")
 MAX_LAG_SECONDS = 10
 """min-replicas-max-lag: a master that has heard of no replica for longer refuses writes."""
 LOSS_WINDOW_SECONDS = MAX_LAG_SECONDS + 2
-"""What a cut-off master may still acknowledge and lose (decision 31): it counts whole seconds, and looks once in each."""
-# The silence after which a master counts as down; an election and the proxy's checks come after it, so that hardly anybody
-# writes to a cut-off master by then.
+"""What a cut-off master may still acknowledge and lose (decision 31): it counts in whole seconds, once in each."""
+# The silence after which a master counts as down. With the election after it, a cut-off master has all but stopped
+# writing by the time that another one begins.
 DOWN_AFTER_MS = 10_000
 
 
@@ -175,7 +175,7 @@ def client_secrets(secrets: RedisSecrets) -> dict[str, str]:
 
 
 def sentinel_environment(settings: Redis, namespace: str) -> dict[str, str]:
-    """What a client that speaks Sentinel has to know beside the URL, whose user it is there too; nothing without one."""
+    """What a client that speaks Sentinel has to know beside the URL, whose user it is there too."""
     if settings.replicas == 1:
         return {}
     return {
