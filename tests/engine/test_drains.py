@@ -1,4 +1,4 @@
-"""Maintenance of real nodes: each can be emptied exactly when the program says so, and a lost one moves nothing else."""
+"""Maintenance of real nodes: each is emptied exactly when the program says so, and a lost one moves nothing else."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
