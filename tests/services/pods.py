@@ -260,9 +260,9 @@ def volume(directory: Path, uid: int, gid: int) -> Path:
 
 def _hold(*kinds: str) -> subprocess.Popen[bytes]:
     """A process that keeps new namespaces alive; the network's always, and of the kinds given."""
-    return subprocess.Popen(
-        ["unshare", "--net", *kinds, "--fork", "--kill-child", "tini", "-s", "--", "sleep", "infinity"]
-    )
+    # Where processes are counted anew, the first one buries the orphans, and takes all others with it.
+    first = ["tini", "-s", "--"] if "--pid" in kinds else []
+    return subprocess.Popen(["unshare", "--net", *kinds, "--fork", "--kill-child", *first, "sleep", "infinity"])
 
 
 def _inner(holder: subprocess.Popen[bytes]) -> int:

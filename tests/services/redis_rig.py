@@ -1,5 +1,6 @@
 """Redis under writers that record what was acknowledged to them, and the faults that its master is struck with."""
 
+import itertools
 import os
 import subprocess
 import time
@@ -26,13 +27,15 @@ BALLAST = 1000
 _WRITER = Path(__file__).with_name("redis_writer.py").read_text()
 _WRITER_NUMBER = 30
 _CLIENT_UID = 65534
-# Nobody else may turn the user of the sentinels off and on again, so that it does both itself, on one connection.
+# Nobody else may turn the user of the sentinels off and on again, so that it does both itself, on one connection. Sentinels
+# log in when they connect: those whose login failed have to do it anew.
 _HIDE = """
 {
     echo 'ACL SETUSER sentinel off'
     echo 'CLIENT KILL USER sentinel'
     until [ -e /tmp/show ]; do sleep 0.1; done
     echo 'ACL LOAD'
+    echo 'CLIENT KILL USER default'
 } | "$@"
 rm -f /tmp/show
 """
@@ -149,6 +152,18 @@ class Rig:
             own = host(int(kind.removeprefix("redis-")))
             where, authority, pod = ("direct", "127.0.0.1", own), f"{config.TLS}/{AUTHORITY}", self.lab.pods[kind]
         return Writer(pod, name, authority, *where, password=password)
+
+    def await_calm(self) -> None:
+        """Wait until there is one master that is replicated, and every sentinel knows all of its replicas and peers."""
+        self.cluster.await_replicated()
+        others = len(self.cluster.members) - 1
+
+        def known(ordinal: int) -> bool:
+            said = self.cluster.command(host(ordinal), "-p", str(config.SENTINEL_PORT), "SENTINEL", "MASTERS").split()
+            told = dict(itertools.pairwise(said))
+            return told.get("num-slaves") == told.get("num-other-sentinels") == str(others)
+
+        self.lab.wait("every sentinel knows every instance", lambda: all(map(known, self.cluster.members)), timeout=60)
 
     def await_writes(
         self, writer: Writer, since: float, *, but: str = "", count: int = 20, meanwhile: Callable[[], object] = int

@@ -51,7 +51,7 @@ class Struck:
 
     def __init__(self, rig: Rig, fault: Fault) -> None:
         self.rig, self.fault = rig, fault
-        rig.cluster.await_replicated()
+        rig.await_calm()
         self.old = rig.cluster.the_master()
         self.run = rig.run_of(self.old)
         self.elected: float | None = None
