@@ -27,8 +27,8 @@ BALLAST = 1000
 _WRITER = Path(__file__).with_name("redis_writer.py").read_text()
 _WRITER_NUMBER = 30
 _CLIENT_UID = 65534
-# Nobody else may turn the user of the sentinels off and on again, so that it does both itself, on one connection. Sentinels
-# log in when they connect: those whose login failed have to do it anew.
+# Nobody else may turn the user of the sentinels off and on again, so that it does both itself, on one connection.
+# Sentinels log in when they connect: those whose login failed have to do it anew.
 _HIDE = """
 {
     echo 'ACL SETUSER sentinel off'
