@@ -206,7 +206,8 @@ class Fault:
     """One kind: how the master is struck with it and healed.
 
     ``lives`` is whether the master's pod outlives it, so that a client beside it may still reach it; ``refusal`` what
-    that one is told while the fault lasts; ``passes`` whether another run of a server takes over before it is healed.
+    that one is told while the fault lasts; ``passes`` whether another run of a server takes over before it is healed;
+    ``replicated`` whether the replicas stay with the master until another one is elected.
     """
 
     name: str
@@ -215,6 +216,7 @@ class Fault:
     lives: bool = True
     refusal: str = ""
     passes: bool = True
+    replicated: bool = False
 
 
 def _kill_server(rig: Rig, ordinal: int) -> None:
@@ -266,7 +268,7 @@ FAULTS = (
         strike=lambda rig, ordinal: rig.signal(ordinal, "STOP"),
         heal=lambda rig, ordinal: rig.signal(ordinal, "CONT"),
     ),
-    Fault(name="sentinels cut off", strike=_hide, heal=_show, refusal="NOREPLICAS"),
+    Fault(name="sentinels cut off", strike=_hide, heal=_show, refusal="NOREPLICAS", replicated=True),
     Fault(name="server killed", strike=_kill_server, heal=_nothing, lives=False),
     Fault(name="volume lost", strike=_lose_volume, heal=_nothing, lives=False),
     Fault(name="disk full", strike=_fill, heal=_free, refusal="MISCONF", passes=False),

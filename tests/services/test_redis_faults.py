@@ -54,6 +54,8 @@ class Struck:
         rig.await_calm()
         self.old = rig.cluster.the_master()
         self.run = rig.run_of(self.old)
+        # Another master is elected after the first moment, and before the second.
+        self.unelected = 0.0
         self.elected: float | None = None
         self.through, self.by_sentinels = rig.writer("through"), rig.writer("sentinels")
         self.beside = rig.writer(f"redis-{self.old}") if fault.lives else None
@@ -106,7 +108,7 @@ class Struck:
         of_old = [write.at for writer in self.writers for write in writer.acknowledged() if write.run == self.run]
         return Outcome(
             fault=self.fault.name,
-            elected=self.elected,
+            elected=None if self.elected is None else self.elected - self.begun,
             first=first[0],
             by_sentinels=first[1],
             last=max(at for at in of_old if at < self.healing) - self.begun,
@@ -128,24 +130,32 @@ class Struck:
 
         A server that hung is cut off once more as it wakes up.
         """
-        edges = [(self.begun, self.struck)]
+        edges = [self.cut_off()]
         if self.fault.name == "hang":
             edges.append((self.healing, self.healed))
         return any(begun - BEFORE_SECONDS <= at <= struck + WINDOW_SECONDS for begun, struck in edges)
 
+    def cut_off(self) -> tuple[float, float]:
+        """The moments between which the old master lost its replicas."""
+        if self.fault.replicated and self.elected is not None:
+            return self.unelected, self.elected
+        return self.begun, self.struck
+
     def late(self) -> list[float]:
         """What the old master still acknowledged after the window while it was cut off, in seconds after the fault."""
         writes = [write for writer in self.writers for write in writer.acknowledged()]
-        return [
-            write.at - self.struck
-            for write in writes
-            if write.run == self.run and self.struck + WINDOW_SECONDS < write.at < self.healing
-        ]
+        last = self.cut_off()[1] + WINDOW_SECONDS
+        return [write.at - self.struck for write in writes if write.run == self.run and last < write.at < self.healing]
 
     def _look(self) -> None:
+        if self.elected is not None:
+            return
+        asked = now()
         others = [ordinal for ordinal in self.rig.cluster.members if ordinal != self.old]
-        if self.elected is None and any(self.rig.cluster.role(ordinal)[0] == "master" for ordinal in others):
-            self.elected = now() - self.begun
+        if any(self.rig.cluster.role(ordinal)[0] == "master" for ordinal in others):
+            self.elected = now()
+        else:
+            self.unelected = asked
 
 
 @pytest.mark.parametrize(
