@@ -117,7 +117,7 @@ def drained(stack: Stack, node: str, patience: str = PATIENCE) -> Iterator[Ran]:
 
 def primary_node(stack: Stack) -> str:
     """Node of the instance that the committed stack file makes the primary."""
-    return next(pod["spec"]["nodeName"] for pod in lasting(stack) if pod["metadata"]["name"] == "postgres-0")
+    return next(str(pod["spec"]["nodeName"]) for pod in lasting(stack) if pod["metadata"]["name"] == "postgres-0")
 
 
 @pytest.fixture

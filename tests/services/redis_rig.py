@@ -11,6 +11,7 @@ from pathlib import Path
 
 from components.redis import config
 from components.tls import AUTHORITY
+from sandbox import processes
 from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_files
 from tests.services.test_redis_scripts import ADDRESSES, GID, PROXY, UID, Cluster, host
 
@@ -315,7 +316,7 @@ def small_disks(directory: Path, members: Sequence[int], size: str = "160m") -> 
             subprocess.run(
                 ["mount", "-t", "tmpfs", "-o", f"size={size},uid={UID},gid={GID}", "tmpfs", data], check=True
             )
-            undo.callback(subprocess.run, ["umount", "--lazy", data], check=True)
+            undo.callback(processes.run, ["umount", "--lazy", str(data)])
         yield
 
 
