@@ -106,6 +106,8 @@ def _password(secret: str) -> str:
 def server_acl(secrets: RedisSecrets) -> str:
     """users.acl: who may do what on the server. Nobody may do anything without a name.
 
+    The default user is off, so that nobody is it; what it may do is what the server itself may when it reads its
+    append-only file: with less, every transaction and script in there would be dropped at a restart, with NOPERM.
     The application may ask for the role, which a client that speaks Sentinel has to before it trusts an answer
     (https://redis.io/docs/latest/develop/reference/sentinel-clients/, step 3).
     The health user needs no password: it sees the role and the number of keys, and nothing else. The backup user
@@ -121,7 +123,7 @@ def server_acl(secrets: RedisSecrets) -> str:
     exporter = _password(secrets.exporter.get_secret_value())
     return "\n".join(
         (
-            "user default off",
+            "user default off resetpass ~* &* +@all",
             f"user {USERS.application} on {application} ~* &* +@all -@admin -@dangerous +info +role",
             f"user {USERS.replication} on {replication} +ping +psync +replconf",
             f"user {USERS.sentinel} on {sentinel} allchannels +multi +exec +slaveof +ping +subscribe +publish +role"

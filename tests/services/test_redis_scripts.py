@@ -429,6 +429,26 @@ def test_after_a_restart_of_everything_the_same_data_is_there(cluster: Cluster) 
     assert cluster.command(PROXY, "GET", "kept") == "overnight"
 
 
+def test_transactions_and_scripts_outlive_a_crash_of_the_server(cluster: Cluster) -> None:
+    """The server reads its file as the default user, and drops a transaction that this one may not make."""
+    master = cluster.the_master()
+    pod = cluster.lab.pods[f"redis-{master}"]
+    script = "for n = 1, 100 do redis.call('SET', 'together:' .. n, n) end return 'OK'"
+    assert cluster.command(PROXY, "EVAL", script, "0") == "OK"
+    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+    before = cluster.runs()
+    said = cluster.command(host(master), "INFO", "server")
+    process = next(line.split(":")[1] for line in said.splitlines() if line.startswith("process_id"))
+    assert pod.run("kill", "-9", process.strip()).returncode == 0
+    pod.wait("redis", 30)
+    pod.start("redis", "sh", "/etc/redis/serve.sh")
+    cluster.lab.wait("the server is back", lambda: len(cluster.runs()) == 3 and cluster.runs() != before, timeout=60)
+    cluster.await_replicated()
+    keys = [f"together:{number}" for number in range(1, 101)]
+    for ordinal in cluster.members:
+        assert cluster.command(host(ordinal), "EXISTS", *keys) == "100"
+
+
 def test_a_single_instance_serves_alone(lab: Lab) -> None:
     cluster = Cluster(lab, members=1)
     pod = cluster.start(0)
