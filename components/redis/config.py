@@ -107,7 +107,8 @@ def server_acl(secrets: RedisSecrets) -> str:
     """users.acl: who may do what on the server. Nobody may do anything without a name.
 
     The default user is off, so that nobody is it; what it may do is what the server itself may when it reads its
-    append-only file: with less, every transaction and script in there would be dropped at a restart, with NOPERM.
+    append-only file: with less, every transaction and script in there would be dropped at a restart, with NOPERM
+    (https://github.com/redis/redis/issues/14541).
     The application may ask for the role, which a client that speaks Sentinel has to before it trusts an answer
     (https://redis.io/docs/latest/develop/reference/sentinel-clients/, step 3).
     The health user needs no password: it sees the role and the number of keys, and nothing else. The backup user

@@ -449,6 +449,18 @@ def test_transactions_and_scripts_outlive_a_crash_of_the_server(cluster: Cluster
         assert cluster.command(host(ordinal), "EXISTS", *keys) == "100"
 
 
+def test_a_replica_whose_file_is_damaged_copies_its_master(cluster: Cluster) -> None:
+    replica = (cluster.the_master() + 1) % 3
+    assert cluster.command(PROXY, "SET", "kept", "intact") == "OK"
+    cluster.lab.kill(f"redis-{replica}")
+    (file,) = (cluster.lab.scratch / f"data-{replica}" / "appendonlydir").glob("*.incr.aof")
+    file.write_bytes(b"no command\r\n" + file.read_bytes())
+    cluster.start(replica)
+    cluster.await_says(f"redis-{replica}", "redis", "the append-only file is damaged")
+    cluster.await_replicated()
+    assert cluster.command(host(replica), "GET", "kept") == "intact"
+
+
 def test_a_single_instance_serves_alone(lab: Lab) -> None:
     cluster = Cluster(lab, members=1)
     pod = cluster.start(0)
