@@ -9,8 +9,11 @@ PLUGINS ?= standin
 # Tests in files of their own run side by side: most of them wait for servers, not for the processor.
 PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
+# The full counts of what `make test` does a seeded part of.
+LONG := GX_POSTGRES_KILLS=20 GX_REDIS_FAULTS=20 GX_REDIS_TIMINGS=production GX_BACKUP_KILLS=20 GX_GENERATED_STACKS=200
+FAULT_TESTS := $(addprefix tests/services/test_,postgres_failover.py redis_faults.py postgres_backup.py redis_backup.py)
 
-.PHONY: help install sandbox sandbox-status sandbox-down test test-fast test-services test-sandbox test-engine check \
+.PHONY: help install sandbox sandbox-status sandbox-down test test-long test-fast test-services test-sandbox test-engine check \
         check-workflows format policy conformance bench configure adopt edge-drift settings-check preflight prove report \
         pr-check schema lock
 
@@ -84,6 +87,14 @@ test: check test-fast ## Everything (root)
 	@$(BIN)/python -m sandbox.toolchain --with kwok --with gofakes3
 	@$(MAKE) --no-print-directory test-services
 	@$(BIN)/python -m sandbox run -- $(MAKE) --no-print-directory test-sandbox conformance test-engine
+
+# One after the other, so that the seconds it prints are those of the fault and not of a neighbour.
+test-long: $(VENV)/.installed ## Faults, kills and generated stacks in full counts, with their figures (root)
+	@$(BIN)/python -m sandbox.toolchain packages
+	@$(PYTEST) --hypothesis-profile long tests/unit/test_settings_properties.py
+	@$(LONG) $(PYTEST) -rP $(FAULT_TESTS)
+	@$(BIN)/python -m sandbox.toolchain --with kwok
+	@$(LONG) $(BIN)/python -m sandbox run -- $(PYTEST) -rP tests/sandbox/test_fit.py
 
 bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md
 	@$(BIN)/python -m tests.bench

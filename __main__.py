@@ -20,6 +20,7 @@ from components.network_policies import policies, policies_elsewhere
 from components.postgres import PostgresCluster, PostgresClusterArgs
 from components.providers import kubernetes_provider, secret
 from components.redis import RedisCluster, RedisClusterArgs
+from components.redis.config import sentinel_environment
 from components.tls import ServerTls
 from components.workload import Workload, WorkloadArgs
 from components.workload_config import ApplicationConfig, ApplicationConfigArgs
@@ -99,6 +100,7 @@ config = ApplicationConfig(
         log_level=env.log_level,
         authority=settings.tls.authority,
         fabric=settings.fabric,
+        sentinels=sentinel_environment(settings.redis, env.namespace),
     ),
     in_cluster(),
 )

@@ -21,12 +21,12 @@ class Drain:
 def drains(stack: Placed) -> Iterator[Drain]:
     """The drain of every node, in the least favourable of the placements that the fit proof found."""
     for host in stack.hosts:
-        blocked = {name for placement in stack.samples for name in _blocked(stack, placement, host.name)}
-        yield Drain(node=host.name, blocked_by=tuple(sorted(blocked)))
+        held = {name for placement in stack.samples for name in blocked(stack, placement, host.name)}
+        yield Drain(node=host.name, blocked_by=tuple(sorted(held)))
 
 
-def _blocked(stack: Placed, placement: Placement, node: str) -> Iterator[str]:
-    """Workloads of which a pod on the node can never be evicted.
+def blocked(stack: Placed, placement: Placement, node: str) -> Iterator[str]:
+    """Workloads of which a pod on the node can never be evicted, with the pods where a placement has them.
 
     An eviction is allowed while one pod more than ``minAvailable`` is ready. Evicted pods start elsewhere, if there is
     room and no volume ties them; until then they are missing.
@@ -60,14 +60,14 @@ def find(settings: Settings, stack: Placed) -> Iterator[Finding]:
     if not stack.verdict.placements:
         return
     for drain in drains(stack):
-        blocked = [name for name in drain.blocked_by if not _allows_nothing(stack.workload[name])]
-        if blocked:
+        held = [name for name in drain.blocked_by if not _allows_nothing(stack.workload[name])]
+        if held:
             yield Finding(
                 name=f"drain-{drain.node}",
                 severity=Severity.REPORT,
                 resilience=True,
                 path=f"cluster.nodes.{drain.node}",
-                problem=f"cannot be drained: {listed(blocked)} would find no other node, and its budget keeps it",
+                problem=f"cannot be drained: {listed(held)} would find no other node, and its budget keeps it",
                 fix=f"free room on other nodes, or accept drain-{drain.node} with a reason and a day",
             )
 

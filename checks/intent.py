@@ -196,12 +196,19 @@ def intent(settings: Settings) -> tuple[Path, ...]:
     if replicated:
         table += [
             Path(
+                name="redis-sentinels",
+                sources=(*clients, Role.REDIS_CLIENT),
+                targets=(Role.REDIS,),
+                ports=(SENTINEL_PORT,),
+                why="Clients that speak Sentinel ask it for the master, and go there without the proxy.",
+            ),
+            Path(
                 name="redis-members",
                 sources=(Role.REDIS, Role.REDIS_PROXY),
                 targets=(Role.REDIS,),
                 ports=(REDIS_PORT, SENTINEL_PORT),
                 why="Redis and Sentinel watch and copy each other, and the proxy asks them for the master.",
-            )
+            ),
         ]
     if settings.fabric is not None:
         table += [

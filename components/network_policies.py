@@ -160,16 +160,19 @@ def postgres() -> Iterator[Policy]:
 
 
 def redis(*, replicated: bool) -> Iterator[Policy]:
-    """Clients to Redis and its proxy; the instances, their Sentinels and the proxy to each other."""
-    targets = (REDIS_APP, REDIS_PROXY_APP) if replicated else (REDIS_APP,)
+    """Clients to Redis, its proxy and its sentinels; the instances, their sentinels and the proxy to each other."""
+    direct = Rule(peers=(Peer(pods=_apps(REDIS_APP)),), ports=(REDIS_PORT,))
+    if replicated:
+        direct = Rule(peers=direct.peers, ports=(REDIS_PORT, SENTINEL_PORT))
+    proxied = Rule(peers=(Peer(pods=_apps(REDIS_PROXY_APP)),), ports=(REDIS_PORT,))
     yield Policy(
         name="allow-redis-egress",
-        why="Workloads and jobs that use Redis reach its master through the proxy, and its replicas.",
+        why="What uses Redis reaches its master through the proxy, or by the sentinels' word, and its replicas.",
         pods=_carrying(REDIS_ACCESS),
-        egress=(Rule(peers=(Peer(pods=_apps(*targets)),), ports=(REDIS_PORT,)),),
+        egress=(direct, proxied) if replicated else (direct,),
         types=("Egress",),
     )
-    clients = Rule(peers=(Peer(pods=_carrying(REDIS_ACCESS)),), ports=(REDIS_PORT,))
+    clients = Rule(peers=(Peer(pods=_carrying(REDIS_ACCESS)),), ports=direct.ports)
     if not replicated:
         yield Policy(
             name="allow-redis-ingress",
@@ -182,7 +185,7 @@ def redis(*, replicated: bool) -> Iterator[Policy]:
     members = (REDIS_PORT, SENTINEL_PORT)
     yield Policy(
         name="allow-redis-ingress",
-        why="Redis is reached by its clients; Redis and Sentinel by their own instances and by the proxy.",
+        why="Redis and Sentinel are reached by their clients, by their own instances and by the proxy.",
         pods=_apps(REDIS_APP),
         ingress=(clients, Rule(peers=(Peer(pods=_apps(REDIS_APP, REDIS_PROXY_APP)),), ports=members)),
         egress=(Rule(peers=(Peer(pods=_apps(REDIS_APP)),), ports=members),),
@@ -192,7 +195,7 @@ def redis(*, replicated: bool) -> Iterator[Policy]:
         name="allow-redis-proxy",
         why="The proxy is reached by the clients of Redis, and asks Redis and Sentinel for the master.",
         pods=_apps(REDIS_PROXY_APP),
-        ingress=(clients,),
+        ingress=(Rule(peers=clients.peers, ports=(REDIS_PORT,)),),
         egress=(Rule(peers=(Peer(pods=_apps(REDIS_APP)),), ports=members),),
         types=("Ingress", "Egress"),
     )

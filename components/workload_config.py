@@ -1,7 +1,7 @@
 """What workloads read at start: ConfigMaps shared by all of them, and keys of Secrets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -30,16 +30,20 @@ class SecretKey:
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationConfigArgs:
-    """Arguments of ``ApplicationConfig``; plain but for the namespace."""
+    """Arguments of ``ApplicationConfig``; plain but for the namespace.
+
+    ``sentinels`` is what clients that speak Sentinel have to know.
+    """
 
     namespace: pulumi.Input[str]
     log_level: LogLevel
     authority: str
     fabric: Fabric | None
+    sentinels: Mapping[str, str] = field(default_factory=dict)
 
 
 class ApplicationConfig(Component):
-    """The environment that workloads share: the log level for all, Fabric's endpoints for those with Fabric access.
+    """The environment that workloads share: log level and sentinels for all, Fabric's endpoints for those it lets in.
 
     A ConfigMap each, so that a changed Fabric endpoint rolls no pod that does not read it. A third one is a file: what
     the databases' certificates are verified with.
@@ -57,7 +61,7 @@ class ApplicationConfig(Component):
 
     def __init__(self, name: str, args: ApplicationConfigArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        common = {"LOG_LEVEL": args.log_level.value}
+        common = {"LOG_LEVEL": args.log_level.value, **args.sentinels}
         self.application = self._config_map("application-config", common, args.namespace)
         self._common = ConfigSource(name=self.application, digest=content_hash(common))
         self.fabric = None

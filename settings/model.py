@@ -235,7 +235,11 @@ class Redis(Section):
     """Redis: one master and replicas under Sentinel (design decision 2, RD rows)."""
 
     replicas: Replicas = Field(
-        description="Instances: one master, the rest replicas. One instance runs without Sentinel."
+        description=(
+            "Instances: one master, the rest replicas. One instance runs without Sentinel. Replication is asynchronous:"
+            " a failover loses what a master that was cut off acknowledged in its last 12 seconds at most, and a"
+            " killed one what was under way (decision 31)."
+        )
     )
     storage: Memory
     requests: Resources

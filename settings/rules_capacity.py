@@ -14,6 +14,8 @@ RESERVED_CONNECTIONS = 20
 FORK_FACTOR = Decimal("1.5")
 # A server needs this much more than its data to load a snapshot and write it out.
 LOAD_FACTOR = Decimal("1.25")
+# The append-only file grows to twice the data set before it is rewritten beside itself; a snapshot comes on top.
+DISK_FACTOR = Decimal(4)
 FIELDS = ("cpu", "memory")
 
 
@@ -45,6 +47,18 @@ def redis_leaves_room_for_a_fork(redis: Redis) -> Iterator[Problem]:
             f"no room in the limit of {redis.limits.memory} for the copies of a fork",
             f"at most {mebibytes(largest)}, two thirds of limits.memory",
             shown(redis.max_memory),
+        )
+
+
+def redis_volume_holds_its_files(redis: Redis) -> Iterator[Problem]:
+    """A master with a full disk refuses writes until an operator makes room, and no replica takes over (RD-08)."""
+    needed = amount(redis.max_memory) * DISK_FACTOR
+    if amount(redis.storage) < needed:
+        yield Problem(
+            "redis.storage",
+            f"no room for the append-only file, its rewrite and a snapshot of redis.maxMemory, {redis.max_memory}",
+            f"at least {mebibytes(needed)}",
+            shown(redis.storage),
         )
 
 
@@ -90,6 +104,7 @@ def mebibytes(value: Decimal) -> str:
 RULES = (
     limit_range_is_ordered,
     redis_leaves_room_for_a_fork,
+    redis_volume_holds_its_files,
     redis_backups_can_be_loaded,
     connections_suffice,
 )

@@ -84,7 +84,7 @@ class RedisCluster(Component):
         self._service("redis-replica", args, APP, config.PORT, prefer_close=True)
         self.ready = [master, self._stateful_set(args, headless)]
         if replicated:
-            self._service("redis-sentinel", args, APP, config.SENTINEL_PORT, prefer_close=True)
+            self._service(config.SENTINEL, args, APP, config.SENTINEL_PORT, prefer_close=True)
             self._budget("redis-pdb", args, APP, args.settings.replicas - 1)
             self.ready.append(self._proxy(args))
         self.register_outputs({"host": self.host, "port": self.port, "secret_name": self.secret_name})

@@ -17,10 +17,16 @@ PORT = 6379
 SENTINEL_PORT = 26379
 HEALTH_PORT = 8404
 MASTER_NAME = "gx"
+SENTINEL = "redis-sentinel"
+"""Service of the sentinels."""
 TLS = "/etc/redis-tls"
 SCRIPTS = ("lib.sh", "serve.sh", "sentinel.sh", "ready.sh")
-# The silence after which a master counts as down. A cut-off master refuses writes after min-replicas-max-lag plus a
-# second, so by the time another one is elected nothing can be written to it that would be lost.
+MAX_LAG_SECONDS = 10
+"""min-replicas-max-lag: a master that has heard of no replica for longer refuses writes."""
+LOSS_WINDOW_SECONDS = MAX_LAG_SECONDS + 2
+"""What a cut-off master may still acknowledge and lose (decision 31): it counts in whole seconds, once in each."""
+# The silence after which a master counts as down. With the election after it, a cut-off master has all but stopped
+# writing by the time that another one begins.
 DOWN_AFTER_MS = 10_000
 
 
@@ -67,6 +73,7 @@ def files(settings: Redis) -> dict[str, str]:
             config / "redis.conf.j2",
             members=settings.replicas,
             max_memory=max_memory,
+            max_lag=MAX_LAG_SECONDS,
             # Bridges a cut of some minutes at a few hundred KiB/s, so that it costs no full copy.
             backlog=min(128 * _MEBIBYTE, max_memory // 8),
         ),
@@ -99,6 +106,11 @@ def _password(secret: str) -> str:
 def server_acl(secrets: RedisSecrets) -> str:
     """users.acl: who may do what on the server. Nobody may do anything without a name.
 
+    The default user is off, so that nobody is it; what it may do is what the server itself may when it reads its
+    append-only file: with less, every transaction and script in there would be dropped at a restart, with NOPERM
+    (https://github.com/redis/redis/issues/14541).
+    The application may ask for the role, which a client that speaks Sentinel has to before it trusts an answer
+    (https://redis.io/docs/latest/develop/reference/sentinel-clients/, step 3).
     The health user needs no password: it sees the role and the number of keys, and nothing else. The backup user
     copies the data set as a replica would (`redis-cli --rdb`), and reads no key by itself. The exporter sees counters:
     no key, no slow command with its arguments, and no CONFIG GET, which would show it `masterauth`.
@@ -112,8 +124,8 @@ def server_acl(secrets: RedisSecrets) -> str:
     exporter = _password(secrets.exporter.get_secret_value())
     return "\n".join(
         (
-            "user default off",
-            f"user {USERS.application} on {application} ~* &* +@all -@admin -@dangerous +info",
+            "user default off resetpass ~* &* +@all",
+            f"user {USERS.application} on {application} ~* &* +@all -@admin -@dangerous +info +role",
             f"user {USERS.replication} on {replication} +ping +psync +replconf",
             f"user {USERS.sentinel} on {sentinel} allchannels +multi +exec +slaveof +ping +subscribe +publish +role"
             " +info +config|rewrite +config|set +client|setname +client|kill +script|kill +acl|load +acl|setuser",
@@ -127,7 +139,7 @@ def server_acl(secrets: RedisSecrets) -> str:
 
 
 def sentinel_acl(secrets: RedisSecrets) -> str:
-    """sentinel.acl: who may do what on a sentinel."""
+    """sentinel.acl: who may do what on a sentinel. Clients ask for replicas by the old name of the command too."""
     application = _password(secrets.application.get_secret_value())
     sentinel = _password(secrets.sentinel.get_secret_value())
     exporter = _password(secrets.exporter.get_secret_value())
@@ -136,7 +148,7 @@ def sentinel_acl(secrets: RedisSecrets) -> str:
             "user default off",
             f"user {USERS.application} on {application} allchannels +ping +info +role +subscribe +psubscribe"
             " +unsubscribe +punsubscribe +client|setname +sentinel|get-master-addr-by-name +sentinel|masters"
-            " +sentinel|replicas +sentinel|sentinels",
+            " +sentinel|replicas +sentinel|slaves +sentinel|sentinels",
             f"user {USERS.sentinel} on {sentinel} allchannels +@all",
             f"user {USERS.exporter} on {exporter} +ping +info +role +client|setname +sentinel|masters +sentinel|slaves"
             " +sentinel|replicas +sentinel|sentinels +sentinel|ckquorum +sentinel|get-master-addr-by-name",
@@ -162,6 +174,16 @@ def client_secrets(secrets: RedisSecrets) -> dict[str, str]:
         USERS.application: secrets.application.get_secret_value(),
         USERS.backup: secrets.backup.get_secret_value(),
         USERS.exporter: secrets.exporter.get_secret_value(),
+    }
+
+
+def sentinel_environment(settings: Redis, namespace: str) -> dict[str, str]:
+    """What a client that speaks Sentinel has to know beside the URL, whose user it is there too."""
+    if settings.replicas == 1:
+        return {}
+    return {
+        "REDIS_SENTINELS": f"{SENTINEL}.{namespace}.svc.cluster.local:{SENTINEL_PORT}",
+        "REDIS_SENTINEL_MASTER": MASTER_NAME,
     }
 
 

@@ -10,11 +10,11 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import failover, growth, noop, report, rollout
+from tests.bench import backup, failover, growth, noop, report, rollout
 from tests.bench.engine import LAYOUT, BenchError
 from tests.bench.timing import load
 
-MEASURES = ("noop", "rollout", "failover", "growth")
+MEASURES = ("noop", "rollout", "failover", "growth", "backup")
 
 
 def main() -> int:
@@ -26,6 +26,7 @@ def main() -> int:
     unknown = set(arguments.measures) - set(MEASURES)
     if unknown:
         parser.error(f"no measure {', '.join(sorted(unknown))}; choose from {', '.join(MEASURES)}")
+    LAYOUT.runtime.mkdir(exist_ok=True)
     results = LAYOUT.runtime / "bench"
     scratch = Path(tempfile.mkdtemp(prefix="bench-", dir=LAYOUT.runtime))
     try:
@@ -57,6 +58,12 @@ def _measure(measure: str, scratch: Path, results: Path, runs: int) -> None:
         report.keep(results, measure, (made.up, made.up_ordered, made.change), before, facts)
     elif measure == "failover":
         report.keep(results, measure, failover.measure(scratch, runs), before, {"runs": runs})
+    elif measure == "backup":
+        # A round takes minutes.
+        rounds = max(1, runs // 2)
+        backed = backup.measure(scratch / "backup", rounds)
+        facts = {"database": backed.database, "dump": backed.dump, "runs": rounds}
+        report.keep(results, measure, backed.figures, before, facts)
     else:
         sizes = [asdict(each) for each in growth.measure(scratch)]
         report.keep(results, measure, [], before, {"sizes": sizes})

@@ -66,12 +66,13 @@ class Pod:
     def __init__(self, spec: PodSpec, scratch: Path, lab: int) -> None:
         self.spec = spec
         self._scratch = scratch / spec.name
+        self._lab = lab
         self._root = self._scratch / "root"
         self._holder = _hold("--mount", "--pid", "--mount-proc")
         self._init = _inner(self._holder)
         self._containers: dict[str, subprocess.Popen[bytes]] = {}
         self._prepare()
-        self._connect(lab)
+        self._connect()
 
     def start(self, container: str, *command: str) -> None:
         """Start a container; its output goes to its log, in place of what one before it said."""
@@ -98,6 +99,14 @@ class Pod:
         """Cut this pod off from the address with a number."""
         own = ["nsenter", "-t", str(self._init), "--net", "ip"]
         _check([*own, "route", "add", "blackhole", f"{_NETWORK}.{number}/32"])
+
+    def isolate(self) -> None:
+        """Cut this pod off from everything, without a word to either side, as a pulled cable does."""
+        self._in_lab("link", "set", self._port, "down")
+
+    def rejoin(self) -> None:
+        """Put it back after `isolate`."""
+        self._in_lab("link", "set", self._port, "up")
 
     def runs(self, container: str) -> bool:
         """Whether a container has not ended yet."""
@@ -140,14 +149,19 @@ class Pod:
         entered = ["nsenter", "-t", str(self._init), "--net", "--mount", "--pid"]
         _check([*entered, "sh", "-c", _ROOT, "sh", str(skeleton), str(self._root), *mounts])
 
-    def _connect(self, lab: int) -> None:
-        port = f"pod{self.spec.number}"
-        inside = ["nsenter", "-t", str(lab), "--net", "ip"]
-        peer = ["peer", "name", "eth0", "netns", str(self._init)]
+    @property
+    def _port(self) -> str:
+        return f"pod{self.spec.number}"
+
+    def _in_lab(self, *command: str) -> None:
+        _check(["nsenter", "-t", str(self._lab), "--net", "ip", *command])
+
+    def _connect(self) -> None:
+        inside = ["nsenter", "-t", str(self._lab), "--net", "ip"]
         # The kernel takes a killed pod's network away in its own time.
-        processes.succeeds([*inside, "link", "delete", port])
-        _check([*inside, "link", "add", port, "type", "veth", *peer])
-        _check([*inside, "link", "set", port, "master", "br0", "up"])
+        processes.succeeds([*inside, "link", "delete", self._port])
+        self._in_lab("link", "add", self._port, "type", "veth", "peer", "name", "eth0", "netns", str(self._init))
+        self._in_lab("link", "set", self._port, "master", "br0", "up")
         own = ["nsenter", "-t", str(self._init), "--net", "ip"]
         _check([*own, "address", "add", f"{_NETWORK}.{self.spec.number}/24", "dev", "eth0"])
         _check([*own, "link", "set", "eth0", "up"])
@@ -246,9 +260,9 @@ def volume(directory: Path, uid: int, gid: int) -> Path:
 
 def _hold(*kinds: str) -> subprocess.Popen[bytes]:
     """A process that keeps new namespaces alive; the network's always, and of the kinds given."""
-    return subprocess.Popen(
-        ["unshare", "--net", *kinds, "--fork", "--kill-child", "tini", "-s", "--", "sleep", "infinity"]
-    )
+    # Where processes are counted anew, the first one buries the orphans, and takes all others with it.
+    first = ["tini", "-s", "--"] if "--pid" in kinds else []
+    return subprocess.Popen(["unshare", "--net", *kinds, "--fork", "--kill-child", *first, "sleep", "infinity"])
 
 
 def _inner(holder: subprocess.Popen[bytes]) -> int:

@@ -1,5 +1,6 @@
 """Backups of a real Postgres: a bad one never counts, and the good one before it is always there."""
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from tests.services.pods import Lab
 from tests.services.test_postgres_scripts import ADDRESSES, DATABASE, PASSWORDS, UID, Cluster
 
 SEED = 20261126
-KILLS = 10
+KILLS = int(os.environ.get("GX_BACKUP_KILLS", "10"))
 ROWS = 200000
 CONNECTION = {**postgres(DATABASE).host, **postgres(DATABASE).reader}
 TABLES = """

@@ -13,8 +13,8 @@ from components.postgres import config
 from tests.services.pods import Lab, Pod, PodSpec, write_files
 from tests.services.test_postgres_scripts import ADDRESSES, PASSWORDS, Cluster
 
-KILLS = int(os.environ.get("FAILOVER_KILLS", "5"))
-"""Primaries to kill, each with a seed of its own. Set `FAILOVER_KILLS` for a long run."""
+KILLS = int(os.environ.get("GX_POSTGRES_KILLS", "5"))
+"""Primaries to kill, each with a seed of its own."""
 UID = 70
 JOB, WRITER = 20, 30
 """Numbers of the pods' addresses."""

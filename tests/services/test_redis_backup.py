@@ -1,5 +1,6 @@
 """Backups and restores of a real Redis: a bad one never counts, and every key comes back with its type and its end."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.services.pods import Lab
 from tests.services.test_redis_scripts import ADDRESSES, GID, OLD, UID, Cluster, host
 
 SEED = 20261126
-KILLS = 10
+KILLS = int(os.environ.get("GX_BACKUP_KILLS", "10"))
 KEYS = 100_003
 FILL = """
 for n = 1, 100000 do redis.call('SET', 'plain:' .. n, string.rep(n, 30)) end

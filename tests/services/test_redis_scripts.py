@@ -52,10 +52,14 @@ class Cluster:
     def configure(self, **update: object) -> None:
         """Change settings, as a changed ConfigMap does."""
         self._settings = self._settings.model_copy(update=update)
+        write_files(self.lab.scratch / "config", self.files())
+
+    def files(self) -> dict[str, str]:
+        """The files of the ConfigMap as they are here."""
         files = config.files(self._settings)
         timing = files["timing.conf"].replace(str(config.DOWN_AFTER_MS), "2000")
         files["timing.conf"] = timing.replace("failover-timeout gx 30000", "failover-timeout gx 5000")
-        write_files(self.lab.scratch / "config", files)
+        return files
 
     def pod_args(self) -> PodArgs:
         """What the pod is made from in production."""
@@ -423,6 +427,38 @@ def test_after_a_restart_of_everything_the_same_data_is_there(cluster: Cluster) 
         cluster.start(ordinal)
     cluster.await_replicated()
     assert cluster.command(PROXY, "GET", "kept") == "overnight"
+
+
+def test_transactions_and_scripts_outlive_a_crash_of_the_server(cluster: Cluster) -> None:
+    """The server reads its file as the default user, and drops a transaction that this one may not make."""
+    master = cluster.the_master()
+    pod = cluster.lab.pods[f"redis-{master}"]
+    script = "for n = 1, 100 do redis.call('SET', 'together:' .. n, n) end return 'OK'"
+    assert cluster.command(PROXY, "EVAL", script, "0") == "OK"
+    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+    before = cluster.runs()
+    said = cluster.command(host(master), "INFO", "server")
+    process = next(line.split(":")[1] for line in said.splitlines() if line.startswith("process_id"))
+    assert pod.run("kill", "-9", process.strip()).returncode == 0
+    pod.wait("redis", 30)
+    pod.start("redis", "sh", "/etc/redis/serve.sh")
+    cluster.lab.wait("the server is back", lambda: len(cluster.runs()) == 3 and cluster.runs() != before, timeout=60)
+    cluster.await_replicated()
+    keys = [f"together:{number}" for number in range(1, 101)]
+    for ordinal in cluster.members:
+        assert cluster.command(host(ordinal), "EXISTS", *keys) == "100"
+
+
+def test_a_replica_whose_file_is_damaged_copies_its_master(cluster: Cluster) -> None:
+    replica = (cluster.the_master() + 1) % 3
+    assert cluster.command(PROXY, "SET", "kept", "intact") == "OK"
+    cluster.lab.kill(f"redis-{replica}")
+    (file,) = (cluster.lab.scratch / f"data-{replica}" / "appendonlydir").glob("*.incr.aof")
+    file.write_bytes(b"no command\r\n" + file.read_bytes())
+    cluster.start(replica)
+    cluster.await_says(f"redis-{replica}", "redis", "the append-only file is damaged")
+    cluster.await_replicated()
+    assert cluster.command(host(replica), "GET", "kept") == "intact"
 
 
 def test_a_single_instance_serves_alone(lab: Lab) -> None:

@@ -119,12 +119,14 @@ def test_workloads_and_standbys_reach_postgres_and_redis_does_not(backend: Backe
 def test_workloads_reach_redis_and_postgres_does_not(backend: Backend) -> None:
     redis = backend.pod("redis")
     assert backend.open(backend.workload("projector"), redis, 6379)
-    assert backend.shut(backend.workload("projector"), redis, 26379)
     assert backend.shut(backend.pod("postgres"), redis, 6379)
 
 
 def test_redis_its_sentinels_and_its_proxy_reach_each_other_where_it_is_replicated(mainnet: Backend) -> None:
     redis, proxy = mainnet.pod("redis"), mainnet.pod("redis-proxy")
+    assert mainnet.open(mainnet.workload("projector"), redis, 26379)
+    assert mainnet.shut(mainnet.workload("projector"), proxy, 26379)
+    assert mainnet.shut(mainnet.pod("postgres"), redis, 26379)
     assert mainnet.open(mainnet.workload("svc-tax", "service"), proxy, 6379)
     for port in (6379, 26379):
         assert mainnet.open(redis, redis, port)

@@ -52,7 +52,8 @@ def test_the_acl_files_hold_no_password_in_clear_and_nobody_may_do_anything_with
     passwords = [getattr(secrets, field) for field in type(secrets).model_fields]
     assert len(passwords) == 5
     for acl in (config.server_acl(secrets), config.sentinel_acl(secrets)):
-        assert acl.startswith("user default off\n")
+        assert acl.startswith("user default off")
+        assert "nopass" not in acl.splitlines()[0]
         assert "#" in acl
         assert not [password for password in passwords if password.get_secret_value() in acl]
 

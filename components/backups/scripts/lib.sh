@@ -76,8 +76,13 @@ finish() {
 
 # Usage: verify DIRECTORY
 verify() {
-	(cd "$1" && sha256sum -c SHA256SUMS) >/dev/null || fail 1 "${1##*/} does not have its checksums: it is damaged"
-	read_back "$1" || fail 1 "${1##*/} cannot be read to its end: it is damaged"
+	# Side by side: both read all of it.
+	(cd "$1" && sha256sum -c SHA256SUMS) >/dev/null &
+	summing=$!
+	readable=yes
+	read_back "$1" || readable=''
+	wait "$summing" || fail 1 "${1##*/} does not have its checksums: it is damaged"
+	[ -n "$readable" ] || fail 1 "${1##*/} cannot be read to its end: it is damaged"
 }
 
 # Only ever called when a newer set is there. A set that is being deleted has lost its name first.

@@ -22,7 +22,7 @@ read_back() {
 # every table holds.
 dump_database() {
 	export PARTIAL="$partial"
-	psql --no-psqlrc -qAt --set=ON_ERROR_STOP=1 --file="${0%/*}/snapshot.sql" >"$partial/tables" ||
+	psql --no-psqlrc -qAt --set=ON_ERROR_STOP=1 --file="${0%/*}/snapshot.sql" ||
 		fail 1 "the database was lost during the dump. Fix: look at the server's log; the job tries again"
 	rm "$partial/dump-is-complete" 2>/dev/null || fail 1 "pg_dump did not come to its end"
 	pg_dumpall --no-password --database=postgres --globals-only --no-role-passwords --file="$partial/globals.sql" ||

@@ -69,6 +69,14 @@ while :; do
 	sleep 1
 done
 
+# A disk that was full may leave an append-only file that no server loads. A replica gets all of it from its master anyway; on
+# an instance that is named as the master, the server's refusal stands until another one is elected.
+manifest=/data/appendonlydir/appendonly.aof.manifest
+if [ "$master" != "$me" ] && [ -f "$manifest" ] && ! redis-check-aof "$manifest" >/dev/null 2>&1; then
+	say "the append-only file is damaged: dropping it, the master has all of it"
+	rm -rf /data/appendonlydir
+fi
+
 # Sentinel rewrites the server's file, so the server gets a copy; the next start makes a new one.
 (
 	umask 077
