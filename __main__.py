@@ -71,6 +71,7 @@ postgres = PostgresCluster(
         tls=ServerTls.of(settings, "postgres"),
         storage_class=settings.cluster.storage_class,
         protect=env.protect_data,
+        archive=settings.backups is not None and settings.backups.point_in_time is not None,
     ),
     in_cluster(network),
 )

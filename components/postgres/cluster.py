@@ -29,7 +29,10 @@ _PORT = {"name": "postgres", "protocol": "TCP", "port": config.PORT, "target_por
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresClusterArgs:
-    """Arguments of ``PostgresCluster``; plain values decide which objects exist and what is in their templates."""
+    """Arguments of ``PostgresCluster``; plain values decide which objects exist and what is in their templates.
+
+    ``archive`` says that the WAL is archived from a replication slot; without it the primary drops that slot.
+    """
 
     namespace: pulumi.Input[str]
     priority_class: pulumi.Input[str]
@@ -40,6 +43,7 @@ class PostgresClusterArgs:
     tls: ServerTls
     storage_class: str
     protect: bool
+    archive: bool = False
 
 
 class PostgresCluster(Component):
@@ -81,7 +85,7 @@ class PostgresCluster(Component):
         config_map = k8s.core.v1.ConfigMap(
             self.child_name("config"),
             metadata=owned(CONFIG, args.namespace),
-            data=config.files(settings),
+            data=config.files(settings, archive=args.archive),
             opts=self.child(),
         )
         secret = self._secret(args)

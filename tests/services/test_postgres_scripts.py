@@ -19,7 +19,7 @@ from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_file
 UID = 70
 PASSWORDS = {
     role: f"it's a \\ {role}:password"
-    for role in ("admin", "owner", "application", "replication", "backup", "exporter", "failover")
+    for role in ("admin", "owner", "application", "replication", "backup", "exporter", "failover", "archive")
 }
 DATABASE = "gx_protocol"
 VERIFIED = f"sslmode=verify-full sslrootcert={config.TLS}/ca.crt"

@@ -13,6 +13,35 @@ await_server() {
 	done
 }
 
+# Usage: dump_into DIRECTORY
+dump_into() {
+	# One session exports the snapshot that pg_dump reads from, and records in the same snapshot what every table holds.
+	PARTIAL=$1 psql --no-psqlrc -qAt --set=ON_ERROR_STOP=1 --file="${0%/*}/snapshot.sql" >"$1/tables" ||
+		fail 1 "the database was lost during the dump. Fix: look at the server's log; the job tries again"
+	rm "$1/dump-is-complete" 2>/dev/null || fail 1 "pg_dump did not come to its end"
+	pg_dumpall --no-password --database=postgres --globals-only --no-role-passwords --file="$1/globals.sql" ||
+		fail 1 "the roles could not be read"
+}
+
+# Settings of a server that nobody but this pod reaches, and that is thrown away: nothing waits for the disk.
+# Usage: scratch_settings DIRECTORY USER
+scratch_settings() {
+	cat >"$1/postgresql.conf" <<-'CONF'
+		listen_addresses = ''
+		unix_socket_directories = '/scratch'
+		fsync = off
+		full_page_writes = off
+		synchronous_commit = off
+		wal_level = minimal
+		max_wal_senders = 0
+		max_wal_size = 1GB
+		shared_buffers = 64MB
+		maintenance_work_mem = 64MB
+	CONF
+	echo "map $(id -un) $2" >"$1/pg_ident.conf"
+	echo "local all $2 peer map=map" >"$1/pg_hba.conf"
+}
+
 # A listing reads the table of contents alone, and accepts a dump that is cut short.
 read_back() {
 	pg_restore --file=/dev/null "$1/database.dump" && [ -s "$1/globals.sql" ] && [ -f "$1/tables" ]

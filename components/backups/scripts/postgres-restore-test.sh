@@ -19,27 +19,13 @@ begin_test
 trap 'conclude "$?"' EXIT
 set_directory=$backups/$tested
 verify "$set_directory"
-free=$(df -Pk /scratch | sed -n 2p | tr -s ' ' | cut -d' ' -f4)
+free=$(free_kib /scratch)
 [ "$free" -gt "$(size_kib "$set_directory")" ] || fail 4 "/scratch has $free KiB free, less than the backup itself"
 
 rm -rf "$PGDATA"
 initdb --username="$PGUSER" --auth=peer --locale=C --encoding=UTF8 --no-sync >/dev/null ||
 	fail 1 "no server could be made in /scratch"
-# What is restored here is thrown away: nothing waits for the disk.
-cat >>"$PGDATA/postgresql.conf" <<-'CONF'
-	listen_addresses = ''
-	unix_socket_directories = '/scratch'
-	fsync = off
-	full_page_writes = off
-	synchronous_commit = off
-	wal_level = minimal
-	max_wal_senders = 0
-	max_wal_size = 1GB
-	shared_buffers = 64MB
-	maintenance_work_mem = 64MB
-CONF
-echo "map $(id -un) $PGUSER" >"$PGDATA/pg_ident.conf"
-echo "local all $PGUSER peer map=map" >"$PGDATA/pg_hba.conf"
+scratch_settings "$PGDATA" "$PGUSER"
 pg_ctl --silent --wait --log=/scratch/server.log start >/dev/null || fail 1 "the server did not start: $(tail -n 3 /scratch/server.log)"
 
 began=$(date +%s)
