@@ -117,6 +117,7 @@ if settings.backups is not None:
             redis_image=images.redis,
             copy_image=images.rclone,
             off_site=secrets.off_site,
+            archive_password=postgres.archive_password,
             storage_class=settings.cluster.storage_class,
             protect=env.protect_data,
         ),

@@ -165,6 +165,7 @@ def workloads(settings: Settings) -> tuple[Workload, ...]:
         *_promotion(settings.postgres, databases),
         *_redis(settings.redis, databases),
         *(_backups(settings.backups) if settings.backups else ()),
+        *(_point_in_time(settings.backups) if settings.backups else ()),
         *(_migration(settings.migration, settings.images.migration, others) if settings.migration else ()),
         *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
         *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
@@ -244,6 +245,21 @@ def _backups(backups: Backups) -> Iterator[Workload]:
             backup = replace(backup, containers=(replace(dump, init=True), replace(dump, name="off-site-copy")))
         yield replace(backup, claims=(Claim(path=f"{path}.storage", storage=size.storage),))
         yield _scheduled(f"{kind}-restore-test", path, size, backups.placement, backups.restore_test_schedule)
+
+
+def _point_in_time(backups: Backups) -> Iterator[Workload]:
+    """The archive ends before another one begins; it and the base backups share a volume."""
+    size, path = backups.point_in_time, "backups.pointInTime"
+    if size is not None:
+        yield Workload(
+            name="postgres-archive",
+            kind=Kind.DEPLOYMENT,
+            path=path,
+            placement=backups.placement,
+            claims=(Claim(path=f"{path}.storage", storage=size.storage),),
+            containers=(Container(name="postgres-archive", path=path, requests=size.requests, limits=size.limits),),
+        )
+        yield _scheduled("postgres-base-backup", path, size, backups.placement, size.base_backup_schedule)
 
 
 def _scheduled(name: str, path: str, size: BackupJob, placement: Placement, schedule: str) -> Workload:

@@ -6,10 +6,11 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.backups import config, off_site
-from components.backups.pod import JobArgs, Kind, OffSiteCopy, labels, pod_spec, postgres, redis
-from components.base import Component, owned
-from settings.model import BackupJob, Backups, OffSite, OffSiteSecrets, Postgres
+from components.backups import archive, config, off_site
+from components.backups.pod import JobArgs, Kind, OffSiteCopy, base, labels, pod_spec, postgres, redis
+from components.base import Component, content_hash, owned
+from components.workload_config import SecretKey
+from settings.model import BackupJob, Backups, OffSite, OffSiteSecrets, PointInTime, Postgres
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class DatabaseBackupsArgs:
     """Arguments of ``DatabaseBackups``; plain values decide which objects exist and what is in their templates.
 
     ``environment`` is a part of the copies' path in the bucket. ``copy_image`` and ``off_site`` are needed where the
-    settings send copies off site.
+    settings send copies off site, ``archive_password`` where they have restores to a point in time.
     """
 
     namespace: pulumi.Input[str]
@@ -29,12 +30,16 @@ class DatabaseBackupsArgs:
     redis_image: str
     copy_image: str | None = None
     off_site: OffSiteSecrets | None = None
+    archive_password: SecretKey | None = None
     storage_class: str
     protect: bool
 
 
 class DatabaseBackups(Component):
     """For each database a volume, a job that backs it up and a job that restores the newest backup for a test.
+
+    For restores of Postgres to a point in time, a volume with base backups and the WAL since the oldest of them: a
+    Deployment of one pod that receives WAL, and a job for base backups.
 
     Invariants: a backup counts once it was read back whole, and only then may the oldest go; two runs never share a
     volume; no job has a token of the API server or a right to write into a live database. The restore tests reach
@@ -67,6 +72,8 @@ class DatabaseBackups(Component):
             postgres(args.postgres.database), settings.postgres, args.postgres_image, args.postgres.storage
         )
         self.redis_claim = self._kind(redis(), settings.redis, args.redis_image, settings.redis.storage)
+        if settings.point_in_time is not None:
+            self._point_in_time(settings.point_in_time)
         self.schedule = pulumi.Output.from_input(settings.schedule)
         self.register_outputs(
             {"schedule": self.schedule, "postgres_claim": self.postgres_claim, "redis_claim": self.redis_claim}
@@ -102,6 +109,37 @@ class DatabaseBackups(Component):
         self._cron_job(restore_test, settings.restore_test_schedule, config.RESTORE_TEST_DEADLINE_SECONDS, claim)
         name: pulumi.Output[str] = claim.metadata.name.apply(str)
         return name
+
+    def _point_in_time(self, settings: PointInTime) -> None:
+        args = self._args
+        if args.archive_password is None:
+            raise ValueError("no password of the archive. Fix: give archive_password, or remove backups.pointInTime")
+        claim = self._claim(base(args.postgres), settings)
+
+        def job(name: str) -> JobArgs:
+            return archive.job_args(
+                name,
+                settings,
+                args.postgres,
+                image=args.postgres_image,
+                placement=args.settings.placement,
+                priority_class=args.priority_class,
+                account=self._account(name),
+            )
+
+        receiver = job(archive.ARCHIVE)
+        scripts = content_hash(config.scripts())
+        password = pulumi.Output.from_input(args.archive_password.digest)
+        content = password.apply(lambda digest: content_hash(scripts + digest))
+        k8s.apps.v1.Deployment(
+            self.child_name(archive.ARCHIVE),
+            metadata=owned(archive.ARCHIVE, args.namespace, labels={"app": archive.ARCHIVE}),
+            spec=archive.deployment_spec(receiver, pulumi.Output.unsecret(content)),
+            opts=self.child(depends_on=[claim, self._scripts]),
+        )
+        self._cron_job(
+            job(archive.BASE_BACKUP), settings.base_backup_schedule, config.BACKUP_DEADLINE_SECONDS, claim
+        )
 
     def _copy(self, settings: OffSite | None, kind: Kind) -> OffSiteCopy | None:
         if settings is None:

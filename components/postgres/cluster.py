@@ -65,6 +65,7 @@ class PostgresCluster(Component):
         application_url: Key of the URL for workers and services, least privilege and with their pool size (X-25, X-40).
         migration_url: Key of the URL of the owner of the schema, for migrations.
         exporter_password: Key of the password of the role that may read statistics.
+        archive_password: Key of the password of the role that receives WAL and takes base backups.
         ready: Resources that exist once clients can connect.
     """
 
@@ -75,6 +76,7 @@ class PostgresCluster(Component):
     application_url: SecretKey
     migration_url: SecretKey
     exporter_password: SecretKey
+    archive_password: SecretKey
     ready: list[pulumi.Resource]
 
     def __init__(self, name: str, args: PostgresClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -175,6 +177,9 @@ class PostgresCluster(Component):
         )
         self.exporter_password = SecretKey(
             name=secret_name, key="exporter", digest=pulumi.Output.secret(content_hash(passwords["exporter"]))
+        )
+        self.archive_password = SecretKey(
+            name=secret_name, key="archive", digest=pulumi.Output.secret(content_hash(passwords["archive"]))
         )
         return secret
 

@@ -84,7 +84,7 @@ join_history() {
 		begin_chain "timeline $timeline of $primary is another one than the archived"
 		return
 	fi
-	of=0
+	of=0 kept='' moved=''
 	for file in "$wal/$chain"/[0-9A-F]*; do
 		[ -f "$file" ] || continue
 		file=${file##*/}
@@ -105,6 +105,7 @@ join_history() {
 				begin_chain "$primary is behind the archive on timeline $timeline"
 				return
 			}
+			kept=yes
 			continue
 		fi
 		if [ "$segment_timeline" -ne "$of" ]; then
@@ -112,8 +113,15 @@ join_history() {
 			left=$(echo "$history" | sed -n "s/^$of //p")
 			left=$(bytes_of "${left:-0/0}")
 		fi
-		[ "$ends" -le "$left" ] || put_aside "$file"
+		if [ "$ends" -le "$left" ]; then
+			kept=yes
+		else
+			put_aside "$file"
+			moved=yes
+		fi
 	done
+	# The receiver goes on from what is there, and with nothing from anywhere.
+	[ -n "$kept" ] || [ -z "$moved" ] || begin_chain "the history of $primary has nothing of what is archived"
 }
 
 # Keep a file that is not of the primary's history, out of the way of restores: it may hold commits that a failover lost.

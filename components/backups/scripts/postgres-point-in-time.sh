@@ -107,6 +107,8 @@ scratch_settings "$data" "$ADMIN"
 # Not this server's own, which it would obey before its file.
 : >"$data/postgresql.auto.conf"
 cat >>"$data/postgresql.conf" <<-CONF
+	lc_messages = 'C'
+	log_timezone = 'UTC'
 	hot_standby = off
 	restore_command = 'cp $frozen/%f %p'
 	recovery_target_timeline = latest
@@ -125,7 +127,7 @@ if ! recover; then
 	[ "$(bytes_of "$ended")" -ge "$reached_to" ] ||
 		fail 1 "the WAL can be read up to $ended only, and the archive has more: what follows is damaged. Fix: a second before it"
 fi
-say "recovered: the last commit is of $(PGHOST=/scratch PGUSER=$ADMIN PGDATABASE=postgres psql --no-psqlrc -qAt -c 'SELECT timestamp FROM pg_last_committed_xact()' 2>/dev/null || echo 'before that second')"
+say "recovered: $(sed -n 's/.*LOG:  \(last completed transaction was .*\)/\1/p' /scratch/server.log | tail -n 1)"
 
 set_directory=/scratch/sets/$AT
 mkdir -p "$set_directory"
