@@ -96,7 +96,9 @@ def main() -> int:
     parser.add_argument("what", choices=("database", "table", "redis", "cluster", "point-in-time", "fetch"))
     parser.add_argument("name", nargs="?", help="table: schema.name, as public.wallet; fetch: postgres or redis")
     parser.add_argument("--backup", help="a backup by its name, as 20261126T060000Z; the newest without it")
-    parser.add_argument("--at", type=second, help="a second, as '2026-11-26 04:00:00+00:00': what was committed before it")
+    parser.add_argument(
+        "--at", type=second, help="a second, as '2026-11-26 04:00:00+00:00': what was committed before it"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace live data")
     parser.add_argument("--execute", action="store_true", help="do it; without it nothing is changed")
     parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
@@ -188,7 +190,9 @@ def _point_in_time(settings: Settings, wanted: Restore) -> dict[str, Any]:
     """The Job beside the archive; from the recovered database on it does what the others do, as the owner of the schema."""
     backups = settings.backups
     if backups is None or backups.point_in_time is None:
-        raise RestoreError("the stack archives no WAL. Fix: add backups.pointInTime, or restore a backup of the schedule")
+        raise RestoreError(
+            "the stack archives no WAL. Fix: add backups.pointInTime, or restore a backup of the schedule"
+        )
     kind = base(settings.postgres)
     name = "postgres-point-in-time"
     job = JobArgs(

@@ -137,9 +137,7 @@ class DatabaseBackups(Component):
             spec=archive.deployment_spec(receiver, pulumi.Output.unsecret(content)),
             opts=self.child(depends_on=[claim, self._scripts]),
         )
-        self._cron_job(
-            job(archive.BASE_BACKUP), settings.base_backup_schedule, config.BACKUP_DEADLINE_SECONDS, claim
-        )
+        self._cron_job(job(archive.BASE_BACKUP), settings.base_backup_schedule, config.BACKUP_DEADLINE_SECONDS, claim)
 
     def _copy(self, settings: OffSite | None, kind: Kind) -> OffSiteCopy | None:
         if settings is None:

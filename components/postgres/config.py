@@ -16,7 +16,16 @@ _MEBIBYTE = 2**20
 PORT = 5432
 PGPASS = "/var/run/postgresql/pgpass"
 TLS = "/etc/postgresql-tls"
-SCRIPTS = ("lib.sh", "decide-role.sh", "serve.sh", "promote.sh", "bootstrap.sql", "failover.sql", "archive.sql", "reconcile.sql")
+SCRIPTS = (
+    "lib.sh",
+    "decide-role.sh",
+    "serve.sh",
+    "promote.sh",
+    "bootstrap.sql",
+    "failover.sql",
+    "archive.sql",
+    "reconcile.sql",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,11 +132,24 @@ def test_the_archive_confirms_no_commit(archive: Archive) -> None:
     primary = cluster.lab.pods["postgres-0"]
     waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
     primary.start(
-        "writer", "psql", "-Xq", "-h", "/var/run/postgresql", "-U", "gx_admin", "gx_protocol", "-c", "insert into ledger values (1)"
+        "writer",
+        "psql",
+        "-Xq",
+        "-h",
+        "/var/run/postgresql",
+        "-U",
+        "gx_admin",
+        "gx_protocol",
+        "-c",
+        "insert into ledger values (1)",
     )
     cluster.await_answer(0, waiting, "1")
-    flushed = "select flush_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = 'wal_archive'"
+    flushed = (
+        "select flush_lsn >= pg_current_wal_flush_lsn() from pg_stat_replication where application_name = 'wal_archive'"
+    )
     cluster.await_answer(0, flushed, "t")
     time.sleep(1)
     assert cluster.admin(0, waiting) == "1"
-    assert cluster.admin(0, "select sync_state from pg_stat_replication where application_name = 'wal_archive'") == "async"
+    assert (
+        cluster.admin(0, "select sync_state from pg_stat_replication where application_name = 'wal_archive'") == "async"
+    )

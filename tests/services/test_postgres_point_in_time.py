@@ -37,7 +37,15 @@ class Archive:
         env = {**kind.reader, "PGPASSWORD": PASSWORDS["archive"], "LOOK_SECONDS": "0.3", "SIZE_KIB": str(STORAGE_KIB)}
         owner = {**kind.host, **kind.restorer, "PGPASSWORD": PASSWORDS["owner"], "ADMIN": "gx_admin"}
         self.receiver = Jobs(lab=self.lab, uid=UID, gid=UID, env=env, name="archive", number=30)
-        self.jobs = Jobs(lab=self.lab, uid=UID, gid=UID, env={**env, "KEEP": "2", "TRIES": "60"}, name="base", number=31, volume="archive")
+        self.jobs = Jobs(
+            lab=self.lab,
+            uid=UID,
+            gid=UID,
+            env={**env, "KEEP": "2", "TRIES": "60"},
+            name="base",
+            number=31,
+            volume="archive",
+        )
         self.restores = Jobs(lab=self.lab, uid=UID, gid=UID, env=owner, name="restore", number=32, volume="archive")
 
     @property
@@ -124,7 +132,9 @@ def next_second() -> float:
 def switch(cluster: Cluster, segments: int = 1) -> None:
     """Fill so many segments."""
     for _ in range(segments):
-        cluster.admin(cluster.the_primary(), "create table if not exists filler (); drop table filler; select pg_switch_wal()")
+        cluster.admin(
+            cluster.the_primary(), "create table if not exists filler (); drop table filler; select pg_switch_wal()"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +240,9 @@ def test_an_archive_killed_at_any_moment_has_no_hole(archive: Archive) -> None:
     archive.await_reach(second)
     assert archive.chain == chain, "each restart went on where the one before it had ended"
     first, last = archive.segments()[0], archive.segments()[-1]
-    read = archive.restores.pod().run("pg_waldump", "--quiet", f"/backups/wal/{chain.name}/{first}", f"/backups/wal/{chain.name}/{last}")
+    read = archive.restores.pod().run(
+        "pg_waldump", "--quiet", f"/backups/wal/{chain.name}/{first}", f"/backups/wal/{chain.name}/{last}"
+    )
     assert read.returncode == 0, read.stderr
     owner(cluster, "delete from ledger")
     status, said = archive.restore(second, EXECUTE="yes")
