@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from components.backups.pod import base
-from settings.model import Postgres
 from tests import stacks
 from tests.services.backup_jobs import Jobs
 from tests.services.pods import Lab, Pod
@@ -23,25 +22,28 @@ STORAGE_KIB = 8 * 2**20
 SEGMENT = re.compile(r"[0-9A-F]{24}")
 
 
-def mainnet() -> Postgres:
-    return stacks.settings("mainnet").postgres
-
-
 class Archive:
     """The archive's pod and the jobs beside it, on one volume."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.lab = cluster.lab
-        kind = base(mainnet())
-        env = {**kind.reader, "PGPASSWORD": PASSWORDS["archive"], "LOOK_SECONDS": "0.3", "SIZE_KIB": str(STORAGE_KIB)}
+        postgres = stacks.settings("mainnet").postgres
+        kind = base(postgres.model_copy(update={"replicas": len(cluster.members)}))
+        env = {
+            **kind.reader,
+            "PGPASSWORD": PASSWORDS["archive"],
+            "LOOK_SECONDS": "0.3",
+            "TRIES": "60",
+            "SIZE_KIB": str(STORAGE_KIB),
+        }
         owner = {**kind.host, **kind.restorer, "PGPASSWORD": PASSWORDS["owner"], "ADMIN": "gx_admin"}
         self.receiver = Jobs(lab=self.lab, uid=UID, gid=UID, env=env, name="archive", number=30)
         self.jobs = Jobs(
             lab=self.lab,
             uid=UID,
             gid=UID,
-            env={**env, "KEEP": "2", "TRIES": "60"},
+            env={**env, "KEEP": "2"},
             name="base",
             number=31,
             volume="archive",
@@ -213,6 +215,7 @@ def test_one_table_comes_back_beside_the_live_one(archive: Archive) -> None:
 
 def test_a_second_outside_of_the_archive_is_refused_with_the_range(archive: Archive) -> None:
     ended = int(archive.text(archive.await_base(), "ended"))
+    archive.await_reach(ended)
     for moment in (ended - 60, time.time() + 3600):
         status, said = archive.restore(moment)
         assert status == 2
@@ -403,7 +406,7 @@ def test_a_full_archive_stops_and_says_what_to_do(archive: Archive) -> None:
 
 
 def metrics(archive: Archive) -> dict[str, float]:
-    archive.lab.wait("the state is published", lambda: (archive.receiver.backups / "reports/wal-archive.prom").exists())
+    archive.lab.wait("the state is published", (archive.receiver.backups / "reports/wal-archive.prom").exists)
     return archive.receiver.metrics("wal-archive")
 
 

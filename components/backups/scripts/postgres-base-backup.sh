@@ -7,15 +7,11 @@ set -eu
 . "${0%/*}/wal-lib.sh"
 unpacked=/scratch/read-back
 
-# Usage: base_backup OPTIONS...
-base_backup() {
-	pg_basebackup --dbname="host=$primary application_name=base_backup $CONNECTION" --no-password --format=tar --checkpoint=fast "$@"
-}
-
-# Its progress tells the whole size first; nothing else tells it to a role that connects to no database.
+# A base backup that is begun tells its size, before any file; nothing else tells it to a role that connects to no database.
+# The second line is the only tablespace. https://www.postgresql.org/docs/15/protocol-replication.html
 total_kib() {
-	{ base_backup --pgdata=- --wal-method=none --progress | head -c 1 >/dev/null; } 2>&1 |
-		sed -n 's|^ *[0-9]*/\([0-9]*\) kB .*|\1|p' | head -n 1
+	patience=600 ask "$primary" "BASE_BACKUP (PROGRESS, CHECKPOINT 'fast', MANIFEST 'no')" 2>/dev/null |
+		head -c 4096 | tr -d '\0' | head -n 2 | sed -n '2s/^||\([0-9]*\)$/\1/p'
 }
 
 # shellcheck disable=SC2329 # called by lib.sh
@@ -38,8 +34,7 @@ await_wal() {
 		[ "$tries" -lt "${TRIES:-300}" ] || fail 1 "the archive has not reached $to_lsn, the end of the backup. Fix: see the log of postgres-archive"
 		sleep 1
 	done
-	first=$(cd "$wal/$chain" && ls | grep -E '^[0-9A-F]{24}(\.partial)?$' | cut -c 9- | sort | head -n 1)
-	parse_segment "00000001$first"
+	parse_segment "00000001$(segments "$wal/$chain" | cut -c 9- | sort | head -n 1)"
 	[ $((segment_number * segment_bytes)) -le "$(bytes_of "$from_lsn")" ] ||
 		fail 1 "the backup begins at $from_lsn, before the archive. Fix: the job tries again"
 }
@@ -81,7 +76,8 @@ reserve $((total * 1024))
 free=$(free_kib /scratch)
 [ "$free" -gt "$total" ] || fail 4 "/scratch has $free KiB free, and to read the backup back needs $total. Fix: free the node's disk"
 
-base_backup --pgdata="$partial" --gzip --compress=1 --wal-method=stream --manifest-checksums=SHA256 --label="$name" ||
+pg_basebackup --dbname="host=$primary application_name=base_backup $CONNECTION" --no-password --pgdata="$partial" \
+	--format=tar --gzip --compress=1 --wal-method=stream --checkpoint=fast --manifest-checksums=SHA256 --label="$name" ||
 	fail 1 "the primary was lost during the backup. Fix: look at its log; the job tries again"
 date +%s >"$partial/ended"
 echo "$chain" >"$partial/chain"

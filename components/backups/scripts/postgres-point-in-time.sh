@@ -40,7 +40,7 @@ choose_base() {
 		done
 		[ -z "$earliest" ] || [ "$earliest" -gt "$until" ] || ranges="$ranges${ranges:+, or }from $(utc "$earliest") to $(utc "$until")"
 	done
-	[ -n "$base" ] || fail 2 "$(utc "$wanted") cannot be reached. Fix: a second ${ranges:-after the first base backup; there is none yet}"
+	[ -n "$base" ] || fail 2 "$(utc "$wanted") cannot be reached. Fix: a second ${ranges:-later: the archive has not come to the end of a base backup yet}"
 }
 
 # Take the WAL as it is now: it grows, and the last segment is being written. Only the newest timeline may have a segment that
@@ -48,8 +48,7 @@ choose_base() {
 freeze_wal() {
 	rm -rf "$frozen"
 	mkdir "$frozen"
-	last=$(cd "$wal/$chain" && ls | grep -E '^[0-9A-F]{24}(\.partial)?$' | tail -n 1)
-	parse_segment "$last"
+	parse_segment "$(segments "$wal/$chain" | tail -n 1)"
 	newest_timeline=$segment_timeline
 	for file in "$wal/$chain/$(printf %08X "$newest_timeline")"????????????????.partial; do
 		[ ! -f "$file" ] || cp "$file" "$frozen/$(basename "$file" .partial)" || [ ! -f "$file" ]
@@ -68,7 +67,7 @@ freeze_wal() {
 refuse_gaps() {
 	read_manifest "$backups/$base"
 	expected=$(($(bytes_of "$from_lsn") / segment_bytes))
-	for number in $(cd "$frozen" && ls | grep -E '^[0-9A-F]{24}$' | cut -c 9- | sort -u); do
+	for number in $(segments "$frozen" | cut -c 9- | sort -u); do
 		parse_segment "00000001$number"
 		[ "$segment_number" -ge "$expected" ] || continue
 		[ "$segment_number" -eq "$expected" ] || break

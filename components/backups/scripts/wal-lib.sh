@@ -12,7 +12,8 @@ wal=$backups/wal
 slot=wal_archive
 # What initdb makes, and so every instance.
 segment_bytes=$((16 * 1024 * 1024))
-export PGCONNECT_TIMEOUT=5
+# An instance that is gone is asked again and again.
+export PGCONNECT_TIMEOUT=3
 
 chains() {
 	for each in "$wal"/[0-9]*T[0-9]*Z; do
@@ -34,6 +35,13 @@ sets_of() {
 # A position in bytes. Usage: bytes_of LSN
 bytes_of() {
 	echo $(((0x${1%/*} << 32) + 0x${1#*/}))
+}
+
+# Names of the segments in a directory, whole or not, oldest timeline first. Usage: segments DIRECTORY
+segments() {
+	for each in "$1"/????????????????????????*; do
+		[ ! -f "$each" ] || echo "${each##*/}"
+	done
 }
 
 # Sets segment_timeline and segment_number, which counts along all timelines. No process per file: there are thousands.
@@ -60,7 +68,7 @@ ask() {
 		set -- "$@" -c "$each"
 		shift
 	done
-	timeout 10 psql "host=$whom replication=true $CONNECTION" --no-psqlrc -qAt "$@"
+	timeout "${patience:-10}" psql "host=$whom replication=true $CONNECTION" --no-psqlrc -qAt "$@"
 }
 
 # Sets primary, system, timeline, flushed (its position), and confirmed (that of the slot, 0 without one). Fails when there is
