@@ -2,8 +2,8 @@
 
 Says what it would do and changes nothing until it is run with ``--execute``; while the live data is not empty, it is
 replaced only with ``--overwrite`` besides. ``… STACK point-in-time --at '2026-11-26 04:00:00+00:00'`` restores the
-database as it was at a second, from the archived write-ahead log; a table too, with ``--at``. ``… STACK fetch postgres | redis --backup NAME`` brings a backup back from
-the object store, beside the others.
+database as it was at a second, from the archived write-ahead log; a table too, with ``--at``. ``… STACK fetch
+postgres | redis --backup NAME`` brings a backup back from the object store, beside the others.
 
 The work is done by a Job in the cluster, beside the volume of the backups: the command creates it, shows its log and
 ends with its result. ``docs/runbooks/restore.md`` is the procedure.
@@ -187,7 +187,7 @@ def manifest(settings: Settings, wanted: Restore) -> dict[str, Any]:
 
 
 def _point_in_time(settings: Settings, wanted: Restore) -> dict[str, Any]:
-    """The Job beside the archive; from the recovered database on it does what the others do, as the owner of the schema."""
+    """The Job beside the archive; from the recovered database on it does what the others do, as the schema's owner."""
     backups = settings.backups
     if backups is None or backups.point_in_time is None:
         raise RestoreError(

@@ -70,7 +70,7 @@ def postgres(database: str) -> Kind:
 
 
 def base(settings: Postgres) -> Kind:
-    """Base backups and the archived WAL: they stream from whichever instance is the primary, asking every one of them."""
+    """Base backups and the archived WAL, which stream from whichever instance is the primary: they ask every one."""
     members = " ".join(member(ordinal) for ordinal in range(settings.replicas))
     return replace(
         postgres(settings.database),
