@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,7 +178,9 @@ def test_a_stack_without_an_archive_has_no_point_in_time() -> None:
     ],
 )
 def test_a_moment_that_is_not_one_second_is_told_with_the_remedy(text: str, problem: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=f"{problem}. Got '{text}'. Fix: write it as '2026-11-26 04"):
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=re.escape(f"{problem}. Got '{text}'. Fix: write it as '2026-11-26 04")
+    ):
         second(text)
 
 

@@ -57,7 +57,7 @@ begin_chain() {
 
 # Usage: receive_wal OPTIONS...
 receive_wal() {
-	pg_receivewal --dbname="host=$primary application_name=$slot $CONNECTION" --no-password --slot="$slot" "$@"
+	${run:-} pg_receivewal --dbname="host=$primary application_name=$slot $CONNECTION" --no-password --slot="$slot" "$@"
 }
 
 # Lines of a timeline's history: a timeline, and where the next one left it.
@@ -136,7 +136,8 @@ begin_receiving() {
 	following="$primary $timeline"
 	receive_wal --create-slot --if-not-exists 2>"$heard" || return 1
 	say "receiving from $primary, timeline $timeline, into $chain"
-	receive_wal --directory="$wal/$chain" --synchronous --no-loop 2>"$heard" 8>&- &
+	# In a shell that becomes the receiver: that of a function would be what is signalled.
+	(run="exec" && receive_wal --directory="$wal/$chain" --synchronous --no-loop 2>"$heard" 8>&-) &
 	receiver=$!
 	asked_at=0 asked_for=0
 }
