@@ -105,7 +105,8 @@ class Workload:
 
     Attributes:
         name: Name of the owner and its ``app`` label; a Job that runs again for another value has it in its name.
-        path: Section of the stack file that describes it; ``replicas_key`` is its number of pods there.
+        path: Section of the stack file that describes it; ``replicas_key`` is its number of pods there, None
+            where that is no setting: there is one.
         one_per_node: Two of its pods never share a node.
         max_surge, max_unavailable: Of a roll-out. A StatefulSet replaces one pod at a time and surges none.
         min_available: Of its PodDisruptionBudget; None without one.
@@ -120,7 +121,7 @@ class Workload:
     containers: tuple[Container, ...]
     placement: Placement
     replicas: int = 1
-    replicas_key: str = "replicas"
+    replicas_key: str | None = "replicas"
     one_per_node: bool = False
     max_surge: int = 0
     max_unavailable: int = 1
@@ -255,6 +256,7 @@ def _point_in_time(backups: Backups) -> Iterator[Workload]:
             name="postgres-archive",
             kind=Kind.DEPLOYMENT,
             path=path,
+            replicas_key=None,
             placement=backups.placement,
             claims=(Claim(path=f"{path}.storage", storage=size.storage),),
             containers=(Container(name="postgres-archive", path=path, requests=size.requests, limits=size.limits),),

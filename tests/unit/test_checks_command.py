@@ -77,7 +77,7 @@ def test_the_report_says_what_is_proven_and_what_it_rests_on(run: Run) -> None:
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     for line in (
         "requests.cpu 16000m 14600m 15000m 94 % 1000m",
-        "srv1117946 2 7800m 32256Mi a pod less of postgres-backup, redis-backup ends",
+        "srv1117946 3 7700m 32128Mi a pod less of postgres-archive, postgres-backup, redis-backup ends",
         "postgres StatefulSet 3 1000m 2Gi 0 1 2",
         "srv1089618, srv1089624, srv1092158 now everything runs",
         "srv1089618 no majority of postgres, redis",
