@@ -12,7 +12,7 @@ import pytest
 
 from components.backups.pod import base
 from tests import stacks
-from tests.services.backup_jobs import Jobs
+from tests.services.backup_jobs import Jobs, small_volume
 from tests.services.pods import Lab, Pod
 from tests.services.test_postgres_scripts import ADDRESSES, DATABASE, PASSWORDS, UID, Cluster
 
@@ -448,3 +448,22 @@ def test_without_an_archive_in_the_settings_the_slot_goes(archive: Archive) -> N
     cluster.configure(archive=False)
     cluster.await_answer(0, counted, "0")
     cluster.configure(archive=True)
+
+
+def test_a_base_backup_without_room_is_refused_early(archive: Archive) -> None:
+    archive.lab.kill("archive")
+    with small_volume(archive.receiver, "256m"):
+        archive.start()
+        name = archive.await_base()
+        filler = archive.receiver.backups / "filler"
+        filler.write_bytes(bytes(archive.receiver.free() - 2 * 2**20))
+        refused = archive.jobs.run("postgres-base-backup.sh")
+        archive.lab.kill("base")
+        assert refused.returncode == 4, refused.stderr
+        assert "KiB free and a backup needs" in refused.stderr
+        assert archive.jobs.sets() == [name]
+
+
+def test_an_archive_that_is_told_to_end_ends_with_its_receiver(archive: Archive) -> None:
+    assert archive.pod.terminate("archive", timeout=20) == 143
+    await_free_slot(archive.cluster)
