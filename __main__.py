@@ -72,6 +72,7 @@ postgres = PostgresCluster(
         tls=ServerTls.of(settings, "postgres"),
         storage_class=settings.cluster.storage_class,
         protect=env.protect_data,
+        archive=settings.backups is not None and settings.backups.point_in_time is not None,
     ),
     in_cluster(network),
 )
@@ -118,6 +119,7 @@ if settings.backups is not None:
             redis_image=images.redis,
             copy_image=images.rclone,
             off_site=secrets.off_site,
+            archive_password=postgres.archive_password,
             storage_class=settings.cluster.storage_class,
             protect=env.protect_data,
         ),

@@ -286,8 +286,8 @@ def _fix(stack: Placed, less: tuple[str, int] | None, otherwise: str) -> str:
 
 
 def _asked(workload: Workload) -> tuple[str, str]:
-    """The setting to lower and its value: the number of pods, or of a job, which has one pod, its size."""
-    if workload.lasting:
+    """The setting to lower and its value: the number of pods, or the size of what has one pod."""
+    if workload.lasting and workload.replicas_key is not None:
         return _replicas_path(workload), str(workload.replicas)
     container = workload.containers[0]
     return f"{container.path}.{container.requests_key}.cpu", container.requests.cpu

@@ -111,6 +111,9 @@ def pods(settings: Settings) -> Iterator[Pod]:
             copied = settings.backups.off_site is not None
             yield Pod(app=f"{kind}-backup", role=role, path=f"backups.{kind}", off_site=copied)
             yield Pod(app=f"{kind}-restore-test", role=Role.LOCAL_JOB, path=f"backups.{kind}")
+        if settings.backups.point_in_time is not None:
+            for app in ("postgres-archive", "postgres-base-backup"):
+                yield Pod(app=app, role=Role.POSTGRES_CLIENT, path="backups.pointInTime")
     if settings.migration is not None:
         yield Pod(app="migration", role=Role.POSTGRES_CLIENT, path="migration")
     for name, worker in settings.workers.items():
@@ -146,7 +149,7 @@ def intent(settings: Settings) -> tuple[Path, ...]:
             sources=(*clients, Role.POSTGRES_CLIENT),
             targets=(Role.POSTGRES,),
             ports=(POSTGRES_PORT,),
-            why="Workers and services use the database; the migration changes its schema, the backup reads it.",
+            why="Workers and services use the database; the migration changes its schema, backups read it.",
         ),
         Path(
             name="postgres-replication",

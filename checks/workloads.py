@@ -105,7 +105,8 @@ class Workload:
 
     Attributes:
         name: Name of the owner and its ``app`` label; a Job that runs again for another value has it in its name.
-        path: Section of the stack file that describes it; ``replicas_key`` is its number of pods there.
+        path: Section of the stack file that describes it; ``replicas_key`` is its number of pods there, None
+            where that is no setting: there is one.
         one_per_node: Two of its pods never share a node.
         max_surge, max_unavailable: Of a roll-out. A StatefulSet replaces one pod at a time and surges none.
         min_available: Of its PodDisruptionBudget; None without one.
@@ -120,7 +121,7 @@ class Workload:
     containers: tuple[Container, ...]
     placement: Placement
     replicas: int = 1
-    replicas_key: str = "replicas"
+    replicas_key: str | None = "replicas"
     one_per_node: bool = False
     max_surge: int = 0
     max_unavailable: int = 1
@@ -165,6 +166,7 @@ def workloads(settings: Settings) -> tuple[Workload, ...]:
         *_promotion(settings.postgres, databases),
         *_redis(settings.redis, databases),
         *(_backups(settings.backups) if settings.backups else ()),
+        *(_point_in_time(settings.backups) if settings.backups else ()),
         *(_migration(settings.migration, settings.images.migration, others) if settings.migration else ()),
         *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
         *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
@@ -244,6 +246,22 @@ def _backups(backups: Backups) -> Iterator[Workload]:
             backup = replace(backup, containers=(replace(dump, init=True), replace(dump, name="off-site-copy")))
         yield replace(backup, claims=(Claim(path=f"{path}.storage", storage=size.storage),))
         yield _scheduled(f"{kind}-restore-test", path, size, backups.placement, backups.restore_test_schedule)
+
+
+def _point_in_time(backups: Backups) -> Iterator[Workload]:
+    """The archive ends before another one begins; it and the base backups share a volume."""
+    size, path = backups.point_in_time, "backups.pointInTime"
+    if size is not None:
+        yield Workload(
+            name="postgres-archive",
+            kind=Kind.DEPLOYMENT,
+            path=path,
+            replicas_key=None,
+            placement=backups.placement,
+            claims=(Claim(path=f"{path}.storage", storage=size.storage),),
+            containers=(Container(name="postgres-archive", path=path, requests=size.requests, limits=size.limits),),
+        )
+        yield _scheduled("postgres-base-backup", path, size, backups.placement, size.base_backup_schedule)
 
 
 def _scheduled(name: str, path: str, size: BackupJob, placement: Placement, schedule: str) -> Workload:

@@ -1,8 +1,9 @@
 """Restore from a backup: ``python -m operations.restore STACK database | table SCHEMA.NAME | redis | cluster``.
 
 Says what it would do and changes nothing until it is run with ``--execute``; while the live data is not empty, it is
-replaced only with ``--overwrite`` besides. ``… STACK fetch postgres | redis --backup NAME`` brings a backup back from
-the object store, beside the others.
+replaced only with ``--overwrite`` besides. ``… STACK point-in-time --at '2026-11-26 04:00:00+00:00'`` restores the
+database as it was at a second, from the archived write-ahead log; a table too, with ``--at``. ``… STACK fetch
+postgres | redis --backup NAME`` brings a backup back from the object store, beside the others.
 
 The work is done by a Job in the cluster, beside the volume of the backups: the command creates it, shows its log and
 ends with its result. ``docs/runbooks/restore.md`` is the procedure.
@@ -11,10 +12,11 @@ ends with its result. ``docs/runbooks/restore.md`` is the procedure.
 import argparse
 import sys
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from components.backups import off_site
-from components.backups.pod import JobArgs, Kind, OffSiteCopy, labels, pod_spec, postgres, redis
+from components.backups import archive, off_site
+from components.backups.pod import JobArgs, Kind, OffSiteCopy, base, labels, pod_spec, postgres, redis
 from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
 from settings.loader import SettingsError
 from settings.model import Settings
@@ -22,11 +24,15 @@ from settings.model import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Restore:
-    """What to restore: ``what`` and ``name`` as the command has them, ``backup`` None for the newest."""
+    """What to restore: ``what`` and ``name`` as the command has them, ``backup`` None for the newest.
+
+    ``at`` is a second in UTC, for what comes from the archived WAL.
+    """
 
     what: str
     name: str | None = None
     backup: str | None = None
+    at: datetime | None = None
     overwrite: bool = False
     execute: bool = False
 
@@ -34,9 +40,10 @@ class Restore:
     def environment(self) -> dict[str, str]:
         """What the scripts are told."""
         told = {
-            "WHAT": "database" if self.what == "cluster" else self.what,
+            "WHAT": "database" if self.what in {"cluster", "point-in-time"} else self.what,
             "TABLE": self.name,
             "BACKUP": self.backup,
+            "AT": f"{self.at:%Y%m%dT%H%M%SZ}" if self.at else None,
             "OVERWRITE": "yes" if self.overwrite else None,
             "EXECUTE": "yes" if self.execute else None,
         }
@@ -51,9 +58,12 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("stack")
-    parser.add_argument("what", choices=("database", "table", "redis", "cluster", "fetch"))
+    parser.add_argument("what", choices=("database", "table", "redis", "cluster", "point-in-time", "fetch"))
     parser.add_argument("name", nargs="?", help="table: schema.name, as public.wallet; fetch: postgres or redis")
     parser.add_argument("--backup", help="a backup by its name, as 20261126T060000Z; the newest without it")
+    parser.add_argument(
+        "--at", type=second, help="a second, as '2026-11-26 04:00:00+00:00': what was committed before it"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace live data")
     parser.add_argument("--execute", action="store_true", help="do it; without it nothing is changed")
     add_config_file(parser)
@@ -62,10 +72,15 @@ def main() -> int:
         parser.error("`table` and `fetch` take a name and nothing else does, as: table public.wallet, fetch postgres")
     if given.what == "fetch" and given.name not in {"postgres", "redis"}:
         parser.error(f"fetch takes postgres or redis, not {given.name}")
+    if (given.what == "point-in-time") != (given.at is not None) and not (given.what == "table" and given.at):
+        parser.error("point-in-time needs --at, and of the others only `table` takes it")
+    if given.at is not None and given.backup is not None:
+        parser.error("--at chooses the base backup by itself: leave --backup out")
     wanted = Restore(
         what=given.what,
         name=given.name,
         backup=given.backup,
+        at=given.at,
         overwrite=given.overwrite,
         execute=given.execute,
     )
@@ -74,6 +89,20 @@ def main() -> int:
     except (JobError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def second(text: str) -> datetime:
+    """A moment with its time zone, in whole seconds, as UTC. Raises ``ArgumentTypeError`` with the remedy."""
+    example = "write it as '2026-11-26 04:00:00+00:00'"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a moment. Got '{text}'. Fix: {example}") from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"no time zone. Got '{text}'. Fix: {example}")
+    if moment.microsecond:
+        raise argparse.ArgumentTypeError(f"no whole second. Got '{text}'. Fix: {example}")
+    return moment.astimezone(UTC)
 
 
 def run(settings: Settings, wanted: Restore) -> int:
@@ -98,6 +127,8 @@ def manifest(settings: Settings, wanted: Restore) -> dict[str, Any]:
     kind: Kind = redis() if of_redis else postgres(settings.postgres.database)
     if wanted.what == "fetch":
         return job(f"{kind.name}-fetch", *_fetch(settings, kind, wanted))
+    if wanted.at is not None:
+        return _point_in_time(settings, wanted)
     name = f"{kind.name}-restore"
     args = JobArgs(
         name=name,
@@ -111,6 +142,29 @@ def manifest(settings: Settings, wanted: Restore) -> dict[str, Any]:
         login={**kind.host, **kind.restorer, **wanted.environment},
         password=kind.restorer_key,
         scratch=settings.backups.redis.storage if of_redis else settings.postgres.storage,
+        reads_only=True,
+    )
+    return job(name, labels(args), pod_spec(args))
+
+
+def _point_in_time(settings: Settings, wanted: Restore) -> dict[str, Any]:
+    """The Job beside the archive; from the recovered database on it does what the others do, as the schema's owner."""
+    backups = settings.backups
+    if backups is None or backups.point_in_time is None:
+        raise JobError("the stack archives no WAL. Fix: add backups.pointInTime, or restore a backup of the schedule")
+    kind = base(settings.postgres)
+    name = "postgres-point-in-time"
+    args = JobArgs(
+        name=name,
+        kind=kind,
+        image=settings.images.postgres,
+        size=backups.postgres,
+        placement=backups.placement,
+        priority_class=settings.environment.namespace,
+        account=archive.BASE_BACKUP,
+        login={**kind.host, **kind.restorer, "ADMIN": settings.postgres.admin_user, **wanted.environment},
+        password=kind.restorer_key,
+        scratch=settings.postgres.storage,
         reads_only=True,
     )
     return job(name, labels(args), pod_spec(args))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sandbox.stack_values import Values
 
 PASSWORDS = {
-    "postgres": ("admin", "owner", "application", "replication", "backup", "exporter", "failover"),
+    "postgres": ("admin", "owner", "application", "replication", "backup", "exporter", "failover", "archive"),
     "redis": ("application", "replication", "sentinel", "backup", "exporter"),
 }
 

@@ -276,6 +276,19 @@ class BackupJob(Section):
     limits: Resources
 
 
+class PointInTime(BackupJob):
+    """The write-ahead log of Postgres, archived as it is written, and base backups to replay it on (BK-18).
+
+    The volume is the bound: it holds the base backups and the WAL since the oldest of them. When it is full the archive
+    stops and says so, and the primary keeps the WAL within the bound of its own volume.
+    """
+
+    base_backup_schedule: CronSchedule = Field(description="When to take a base backup, in UTC.")
+    keep: Annotated[int, Field(ge=2, le=100)] = Field(
+        description="Base backups that are kept: any second since the oldest of them can be restored."
+    )
+
+
 class OffSite(Section):
     """An S3-compatible object store that backups are copied to, encrypted (S-05, X-56).
 
@@ -303,6 +316,9 @@ class Backups(Section):
     )
     postgres: BackupJob
     redis: BackupJob
+    point_in_time: PointInTime | None = Field(
+        default=None, description="Restores of Postgres to a second; absent means to a backup of the schedule alone."
+    )
     off_site: OffSite | None = Field(
         default=None, description="Where copies go; absent means that the backups share the fate of their node."
     )
@@ -581,6 +597,7 @@ class PostgresSecrets(Section):
     backup: SecretStr
     exporter: SecretStr
     failover: SecretStr
+    archive: SecretStr
 
 
 class RedisSecrets(Section):

@@ -79,7 +79,16 @@ def overlay(stack: str) -> dict[str, object]:
         "secrets": {
             "postgres": {
                 role: f"canary-postgres-{role}-password"
-                for role in ("admin", "owner", "application", "replication", "backup", "exporter", "failover")
+                for role in (
+                    "admin",
+                    "owner",
+                    "application",
+                    "replication",
+                    "backup",
+                    "exporter",
+                    "failover",
+                    "archive",
+                )
             },
             "redis": {
                 user: f"canary-redis-{user}-password"

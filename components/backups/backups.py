@@ -6,11 +6,12 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.backups import config, off_site
-from components.backups.pod import JobArgs, Kind, OffSiteCopy, labels, pod_spec, postgres, redis
-from components.base import Component, owned
+from components.backups import archive, config, off_site
+from components.backups.pod import JobArgs, Kind, OffSiteCopy, base, labels, pod_spec, postgres, redis
+from components.base import Component, content_hash, owned
 from components.storage import CLAIM, claim_spec, kept_volumes, volume_annotation
-from settings.model import BackupJob, Backups, OffSite, OffSiteSecrets, Postgres
+from components.workload_config import SecretKey
+from settings.model import BackupJob, Backups, OffSite, OffSiteSecrets, PointInTime, Postgres
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class DatabaseBackupsArgs:
     """Arguments of ``DatabaseBackups``; plain values decide which objects exist and what is in their templates.
 
     ``environment`` is a part of the copies' path in the bucket. ``copy_image`` and ``off_site`` are needed where the
-    settings send copies off site.
+    settings send copies off site, ``archive_password`` where they have restores to a point in time.
     """
 
     namespace: pulumi.Input[str]
@@ -30,12 +31,16 @@ class DatabaseBackupsArgs:
     redis_image: str
     copy_image: str | None = None
     off_site: OffSiteSecrets | None = None
+    archive_password: SecretKey | None = None
     storage_class: str
     protect: bool
 
 
 class DatabaseBackups(Component):
     """For each database a volume, a job that backs it up and a job that restores the newest backup for a test.
+
+    For restores of Postgres to a point in time, a volume with base backups and the WAL since the oldest of them: a
+    Deployment of one pod that receives WAL, and a job for base backups.
 
     Invariants: a backup counts once it was read back whole, and only then may the oldest go; two runs never share a
     volume; no job has a token of the API server or a right to write into a live database. The restore tests reach
@@ -68,6 +73,8 @@ class DatabaseBackups(Component):
             postgres(args.postgres.database), settings.postgres, args.postgres_image, args.postgres.storage
         )
         self.redis_claim = self._kind(redis(), settings.redis, args.redis_image, settings.redis.storage)
+        if settings.point_in_time is not None:
+            self._point_in_time(settings.point_in_time)
         self.schedule = pulumi.Output.from_input(settings.schedule)
         self.register_outputs(
             {"schedule": self.schedule, "postgres_claim": self.postgres_claim, "redis_claim": self.redis_claim}
@@ -75,7 +82,7 @@ class DatabaseBackups(Component):
 
     def _kind(self, kind: Kind, size: BackupJob, image: str, scratch: str) -> pulumi.Output[str]:
         settings = self._args.settings
-        claim = self._claim(kind, size)
+        claim = self._claim(kind, size, kind.name)
         backup = JobArgs(
             name=f"{kind.name}-backup",
             kind=kind,
@@ -104,6 +111,35 @@ class DatabaseBackups(Component):
         name: pulumi.Output[str] = claim.metadata.name.apply(str)
         return name
 
+    def _point_in_time(self, settings: PointInTime) -> None:
+        args = self._args
+        if args.archive_password is None:
+            raise ValueError("no password of the archive. Fix: give archive_password, or remove backups.pointInTime")
+        claim = self._claim(base(args.postgres), settings, "pointInTime")
+
+        def job(name: str) -> JobArgs:
+            return archive.job_args(
+                name,
+                settings,
+                args.postgres,
+                image=args.postgres_image,
+                placement=args.settings.placement,
+                priority_class=args.priority_class,
+                account=self._account(name),
+            )
+
+        receiver = job(archive.ARCHIVE)
+        scripts = content_hash(config.scripts())
+        password = pulumi.Output.from_input(args.archive_password.digest)
+        content = password.apply(lambda digest: content_hash(scripts + digest))
+        k8s.apps.v1.Deployment(
+            self.child_name(archive.ARCHIVE),
+            metadata=owned(archive.ARCHIVE, args.namespace, labels={"app": archive.ARCHIVE}),
+            spec=archive.deployment_spec(receiver, pulumi.Output.unsecret(content)),
+            opts=self.child(depends_on=[claim, self._scripts]),
+        )
+        self._cron_job(job(archive.BASE_BACKUP), settings.base_backup_schedule, config.BACKUP_DEADLINE_SECONDS, claim)
+
     def _copy(self, settings: OffSite | None, kind: Kind) -> OffSiteCopy | None:
         if settings is None:
             return None
@@ -124,7 +160,7 @@ class DatabaseBackups(Component):
             opts=self.child(),
         )
 
-    def _claim(self, kind: Kind, size: BackupJob) -> k8s.core.v1.PersistentVolumeClaim:
+    def _claim(self, kind: Kind, size: BackupJob, setting: str) -> k8s.core.v1.PersistentVolumeClaim:
         return k8s.core.v1.PersistentVolumeClaim(
             self.child_name(kind.claim),
             # A volume on a node's disk is made when its first pod has found a node.
@@ -139,7 +175,7 @@ class DatabaseBackups(Component):
                 protect=self._args.protect,
                 retain_on_delete=self._args.protect,
                 ignore_changes=CLAIM,
-                hooks=kept_volumes(self.child_name(kind.claim), f"backups.{kind.name}.storage"),
+                hooks=kept_volumes(self.child_name(kind.claim), f"backups.{setting}.storage"),
             ),
         )
 

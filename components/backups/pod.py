@@ -1,7 +1,7 @@
 """Pods of the jobs around backups: one container that runs one script against one volume of backups."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pulumi
@@ -11,12 +11,12 @@ from components.backups.config import CONFIG
 from components.network_policies import OBJECT_STORE_ACCESS, POSTGRES_ACCESS, REDIS_ACCESS
 from components.placement import affinity, resources
 from components.postgres import pod as postgres_pod
-from components.postgres.config import ROLES
+from components.postgres.config import ROLES, member, streaming
 from components.redis import pod as redis_pod
 from components.redis.config import USERS
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from components.tls import CLIENT_AUTHORITY, CLIENT_CONFIG, CLIENT_DIRECTORY
-from settings.model import BackupJob, Placement
+from settings.model import BackupJob, Placement, Postgres
 
 _REPORTS = "/reports"
 
@@ -63,6 +63,18 @@ def postgres(database: str) -> Kind:
         reader_key="backup",
         restorer={"PGUSER": ROLES.owner},
         restorer_key="owner",
+    )
+
+
+def base(settings: Postgres) -> Kind:
+    """Base backups and the archived WAL, which stream from whichever instance is the primary: they ask every one."""
+    members = " ".join(member(ordinal) for ordinal in range(settings.replicas))
+    return replace(
+        postgres(settings.database),
+        name="postgres-base",
+        claim="postgres-base-backups",
+        reader={"HOSTS": members, "CONNECTION": streaming(ROLES.archive, CLIENT_AUTHORITY)},
+        reader_key="archive",
     )
 
 
@@ -137,7 +149,7 @@ def pod_spec(args: JobArgs) -> dict[str, Any]:
     ]
     if args.reads_only:
         mounts.append({"name": "backups", "mount_path": _REPORTS, "sub_path": "reports"})
-    if CLIENT_AUTHORITY in args.login.values():
+    if any(CLIENT_AUTHORITY in value for value in args.login.values()):
         volumes.append({"name": "authority", "config_map": {"name": CLIENT_CONFIG}})
         mounts.append({"name": "authority", "mount_path": CLIENT_DIRECTORY, "read_only": True})
     if args.scratch is not None:

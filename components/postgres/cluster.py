@@ -29,7 +29,10 @@ _PORT = {"name": "postgres", "protocol": "TCP", "port": config.PORT, "target_por
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresClusterArgs:
-    """Arguments of ``PostgresCluster``; plain values decide which objects exist and what is in their templates."""
+    """Arguments of ``PostgresCluster``; plain values decide which objects exist and what is in their templates.
+
+    ``archive`` says that the WAL is archived from a replication slot; without it the primary drops that slot.
+    """
 
     namespace: pulumi.Input[str]
     priority_class: pulumi.Input[str]
@@ -40,6 +43,7 @@ class PostgresClusterArgs:
     tls: ServerTls
     storage_class: str
     protect: bool
+    archive: bool = False
 
 
 class PostgresCluster(Component):
@@ -61,6 +65,7 @@ class PostgresCluster(Component):
         application_url: Key of the URL for workers and services, least privilege and with their pool size (X-25, X-40).
         migration_url: Key of the URL of the owner of the schema, for migrations.
         exporter_password: Key of the password of the role that may read statistics.
+        archive_password: Key of the password of the role that receives WAL and takes base backups.
         ready: Resources that exist once clients can connect.
     """
 
@@ -71,6 +76,7 @@ class PostgresCluster(Component):
     application_url: SecretKey
     migration_url: SecretKey
     exporter_password: SecretKey
+    archive_password: SecretKey
     ready: list[pulumi.Resource]
 
     def __init__(self, name: str, args: PostgresClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -81,7 +87,7 @@ class PostgresCluster(Component):
         config_map = k8s.core.v1.ConfigMap(
             self.child_name("config"),
             metadata=owned(CONFIG, args.namespace),
-            data=config.files(settings),
+            data=config.files(settings, archive=args.archive),
             opts=self.child(),
         )
         secret = self._secret(args)
@@ -178,6 +184,9 @@ class PostgresCluster(Component):
         )
         self.exporter_password = SecretKey(
             name=secret_name, key="exporter", digest=pulumi.Output.secret(content_hash(passwords["exporter"]))
+        )
+        self.archive_password = SecretKey(
+            name=secret_name, key="archive", digest=pulumi.Output.secret(content_hash(passwords["archive"]))
         )
         return secret
 

@@ -16,7 +16,16 @@ _MEBIBYTE = 2**20
 PORT = 5432
 PGPASS = "/var/run/postgresql/pgpass"
 TLS = "/etc/postgresql-tls"
-SCRIPTS = ("lib.sh", "decide-role.sh", "serve.sh", "promote.sh", "bootstrap.sql", "failover.sql", "reconcile.sql")
+SCRIPTS = (
+    "lib.sh",
+    "decide-role.sh",
+    "serve.sh",
+    "promote.sh",
+    "bootstrap.sql",
+    "failover.sql",
+    "archive.sql",
+    "reconcile.sql",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +38,7 @@ class Roles:
     backup: str = "gx_backup"
     exporter: str = "gx_exporter"
     failover: str = "gx_failover"
+    archive: str = "gx_archive"
 
 
 ROLES = Roles()
@@ -102,10 +112,13 @@ def primary_conninfo(members: int) -> str:
     with it every commit on a new primary; TCP_USER_TIMEOUT, in milliseconds, ends that (tcp(7), Linux 4.20 and later).
     """
     hosts = ",".join(member(ordinal) for ordinal in range(members))
-    return (
-        f"host={hosts} port={PORT} user={ROLES.replication} passfile={PGPASS} "
-        f"target_session_attrs=read-write tcp_user_timeout=5000 sslmode=verify-full sslrootcert={TLS}/{tls.AUTHORITY}"
-    )
+    stream = streaming(ROLES.replication, f"{TLS}/{tls.AUTHORITY}")
+    return f"host={hosts} {stream} passfile={PGPASS} target_session_attrs=read-write"
+
+
+def streaming(role: str, authority: str) -> str:
+    """What every connection that streams has in common, as libpq takes it: all but the host and the password."""
+    return f"port={PORT} user={role} tcp_user_timeout=5000 sslmode=verify-full sslrootcert={authority}"
 
 
 def restart_settings(settings: Postgres) -> str:
@@ -118,8 +131,8 @@ def restart_settings(settings: Postgres) -> str:
     )
 
 
-def files(settings: Postgres) -> dict[str, str]:
-    """Every file of the ConfigMap, by its name."""
+def files(settings: Postgres, *, archive: bool = False) -> dict[str, str]:
+    """Every file of the ConfigMap, by its name. With ``archive`` somebody receives the WAL by a slot of its own."""
     config = _HERE / "config"
     members = settings.replicas
     return {
@@ -129,6 +142,7 @@ def files(settings: Postgres) -> dict[str, str]:
             primary_ordinal=settings.primary_ordinal,
             allow_bootstrap=settings.allow_bootstrap,
             admin=shlex.quote(settings.admin_user),
+            archive=archive,
             database=shlex.quote(settings.database),
         ),
         "restart.conf": restart_settings(settings),
@@ -172,4 +186,5 @@ def passwords(secrets: PostgresSecrets) -> dict[str, str]:
         "backup": secrets.backup.get_secret_value(),
         "exporter": secrets.exporter.get_secret_value(),
         "failover": secrets.failover.get_secret_value(),
+        "archive": secrets.archive.get_secret_value(),
     }

@@ -67,7 +67,7 @@ def pod_spec(args: PodArgs) -> dict[str, Any]:
 
 
 # The URLs in the same Secret are for clients, not for the server.
-_ROLES = ("admin", "owner", "application", "replication", "backup", "exporter", "failover")
+_ROLES = ("admin", "owner", "application", "replication", "backup", "exporter", "failover", "archive")
 _PASSWORDS = [{"key": role, "path": role} for role in _ROLES]
 
 

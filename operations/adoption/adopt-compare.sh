@@ -103,7 +103,7 @@ KEEP=2
 begin
 trap 'end' EXIT
 reserve "$(sql -c 'SELECT pg_database_size(current_database())')"
-dump_database
+dump_into "$partial"
 finish
 trap - EXIT
 stop_scratch_server

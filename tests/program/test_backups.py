@@ -16,6 +16,7 @@ from tests.stacks import OFF_SITE, complete, settings
 
 BACKUPS = ("postgres-backup", "redis-backup")
 RESTORE_TESTS = ("postgres-restore-test", "redis-restore-test")
+BASE_BACKUP, ARCHIVE = "postgres-base-backup", "postgres-archive"
 
 
 def job(program: Capture, name: str) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def test_the_restore_tests_keep_clear_of_the_backups(program: Capture) -> None:
 def test_no_job_wears_the_label_of_a_database(program: Capture) -> None:
     """Its Service would send it connections, and its disruption budget would count it (X-73)."""
     apps = {each["metadata"]["labels"]["app"] for each in program.pods("CronJob", "Job").values()}
-    assert apps - {"postgres-promote"} == {*BACKUPS, *RESTORE_TESTS, "migration"}
+    assert apps - {"postgres-promote", BASE_BACKUP} == {*BACKUPS, *RESTORE_TESTS, "migration"}
 
 
 def test_a_restore_of_redis_has_room_for_the_whole_data_set(program: Capture) -> None:
@@ -107,6 +108,56 @@ def test_a_stack_without_backups_has_no_such_job() -> None:
     program = capture.stack("devnet")
     assert not program.has("CronJob")
     assert not program.has("PersistentVolumeClaim")
+
+
+def archive(program: Capture) -> dict[str, Any]:
+    pod: dict[str, Any] = program.pods("Deployment")[f"Deployment/{ARCHIVE}"]
+    return pod
+
+
+def test_the_wal_of_mainnet_is_archived_by_one_pod_beside_its_base_backups(mainnet: Capture) -> None:
+    spec = mainnet.one("Deployment", ARCHIVE).inputs["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"}), "two would share a volume"
+    for pod in (archive(mainnet), template(mainnet, BASE_BACKUP)):
+        (volume,) = [each for each in pod["spec"]["volumes"] if "persistentVolumeClaim" in each]
+        assert volume["persistentVolumeClaim"]["claimName"] == "postgres-base-backups"
+        affinity = pod["spec"]["affinity"]["nodeAffinity"]
+        backup = template(mainnet, "postgres-backup")["spec"]["affinity"]["nodeAffinity"]
+        assert affinity == backup, "a volume on a node's disk is on one node"
+    assert mainnet.one("PersistentVolumeClaim", "postgres-base-backups").inputs["spec"]["storageClassName"] == (
+        "local-path-retain"
+    )
+    assert job(mainnet, BASE_BACKUP)["schedule"] == "0 9 * * 6"
+    assert variables(mainnet, BASE_BACKUP)["KEEP"] == "3"
+
+
+def test_the_archive_streams_over_tls_as_a_role_that_is_no_standby(mainnet: Capture) -> None:
+    for pod in (archive(mainnet), template(mainnet, BASE_BACKUP)):
+        (container,) = pod["spec"]["containers"]
+        told = {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+        assert told["HOSTS"].split() == [f"postgres-{each}.postgres-headless" for each in range(3)]
+        assert {"user=gx_archive", "sslmode=verify-full", "tcp_user_timeout=5000"} <= {*told["CONNECTION"].split()}
+        assert told["PGPASSWORD"]["secretKeyRef"] == {"name": "postgres-secrets", "key": "archive"}
+        assert pod["metadata"]["labels"]["postgres-access"] == "true"
+        assert told["SIZE_KIB"] == str(60 * 2**20)
+
+
+def test_the_archive_rolls_when_its_scripts_or_its_password_change_and_not_when_the_primary_does(
+    mainnet: Capture,
+) -> None:
+    before = archive(mainnet)["metadata"]["annotations"]
+    moved = archive(capture.stack("mainnet", {"postgres": {"primaryOrdinal": 1}}))
+    assert moved["metadata"]["annotations"] == before
+    password = {"secrets": {"postgres": {"archive": "canary-postgres-another-password"}}}
+    assert archive(capture.stack("mainnet", password))["metadata"]["annotations"] != before
+
+
+def test_a_stack_without_restores_to_a_point_in_time_archives_nothing() -> None:
+    program = capture.stack("testnet")
+    assert not [each for each in program.of("Deployment") if each.kubernetes_name == ARCHIVE]
+    assert "ARCHIVE=false" in program.one("ConfigMap", "postgres-config").inputs["data"]["cluster.env"]
+    with_archive = capture.stack("mainnet")
+    assert "ARCHIVE=true" in with_archive.one("ConfigMap", "postgres-config").inputs["data"]["cluster.env"]
 
 
 def migration(program: Capture) -> Registered:
@@ -130,7 +181,7 @@ def test_the_migration_comes_after_the_databases_and_before_everything_that_uses
     databases = {each.urn for each in program.of("StatefulSet")}
     assert databases <= program.after(migration(program).urn)
     for workload in program.of("Deployment"):
-        if workload.kubernetes_name != "redis-proxy":
+        if workload.kubernetes_name not in {"redis-proxy", ARCHIVE}:
             assert migration(program).urn in program.after(workload.urn), workload.name
 
 

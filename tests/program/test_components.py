@@ -131,6 +131,7 @@ def _backups(name: str, values: Settings) -> None:
         postgres=values.postgres,
         postgres_image=values.images.postgres,
         redis_image=values.images.redis,
+        archive_password=SecretKey(name="postgres-secrets", key="archive", digest="one"),
         storage_class=values.cluster.storage_class,
         protect=True,
     )

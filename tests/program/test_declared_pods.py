@@ -107,7 +107,7 @@ def test_replicas_placement_and_roll_out_are_judged_as_declared(both: tuple[dict
         assert workload.one_per_node == apart(template["spec"], template["metadata"].get("labels", {})), name
         assert workload.replicas == spec.get("replicas", job_spec(owner).get("parallelism", 1)), name
         if workload.kind is Kind.DEPLOYMENT:
-            strategy = spec["strategy"]["rollingUpdate"]
+            strategy = spec["strategy"].get("rollingUpdate", {"maxSurge": 0, "maxUnavailable": 1})
             assert (workload.max_surge, workload.max_unavailable) == (
                 strategy["maxSurge"],
                 strategy["maxUnavailable"],

@@ -17,7 +17,7 @@ from tests.services.pods import Lab, Pod, PodSpec, volume, write_files
 
 @dataclass(frozen=True, kw_only=True)
 class Jobs:
-    """Jobs of one kind that share a volume of backups."""
+    """Jobs of one kind that share a volume of backups, of their own name unless another one is given."""
 
     lab: Lab
     uid: int
@@ -25,11 +25,12 @@ class Jobs:
     env: Mapping[str, str]
     name: str = "backup"
     number: int = 30
+    volume: str | None = None
 
     @property
     def backups(self) -> Path:
         """The volume of the backups."""
-        return self.lab.scratch / f"{self.name}-volume"
+        return self.lab.scratch / f"{self.volume or self.name}-volume"
 
     def pod(self, **env: str) -> Pod:
         """A pod for one job, in place of one before it."""

@@ -19,7 +19,7 @@ from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_file
 UID = 70
 PASSWORDS = {
     role: f"it's a \\ {role}:password"
-    for role in ("admin", "owner", "application", "replication", "backup", "exporter", "failover")
+    for role in ("admin", "owner", "application", "replication", "backup", "exporter", "failover", "archive")
 }
 DATABASE = "gx_protocol"
 VERIFIED = f"sslmode=verify-full sslrootcert={config.TLS}/ca.crt"
@@ -40,10 +40,10 @@ class Cluster:
         self.set_passwords(PASSWORDS)
         self.set_certificate(stacks.server("postgres", NAMESPACE), stacks.authority().certificate)
 
-    def configure(self, **update: object) -> None:
+    def configure(self, *, archive: bool = False, **update: object) -> None:
         """Change settings, as a changed ConfigMap does."""
         self._settings = self._settings.model_copy(update=update)
-        files = config.files(self._settings)
+        files = config.files(self._settings, archive=archive)
         files["postgresql.conf"] = files["postgresql.conf"].replace("_timeout = 15s", "_timeout = 3s")
         write_files(self.lab.scratch / "config", files)
 

@@ -92,7 +92,7 @@ def test_names_from_the_stack_file_cannot_leave_their_place_in_the_environment_f
 def test_no_password_is_in_the_config_map(mainnet: Postgres) -> None:
     secrets = stacks.settings("mainnet").secrets.postgres
     passwords = config.passwords(secrets).values()
-    assert len(set(passwords)) == 7
+    assert len(set(passwords)) == 8
     assert not [password for password in passwords if password in json.dumps(config.files(mainnet))]
 
 

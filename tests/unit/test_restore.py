@@ -1,8 +1,11 @@
 """The restore command: the Job it makes, and what its caller is told. What the Job does is proven on real servers."""
 
+import argparse
 import json
 import os
+import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 
 from operations import restore
 from operations.jobs import JobError
-from operations.restore import Restore, manifest
+from operations.restore import Restore, manifest, second
 from settings.loader import load
 from settings.model import Settings
 from settings.stackfile import merge
@@ -139,3 +142,65 @@ def test_a_backup_is_fetched_from_the_object_store_by_a_job_without_a_password_o
 def test_a_stack_without_copies_has_nothing_to_fetch(settings: Settings) -> None:
     with pytest.raises(JobError, match="the stack has no copies"):
         manifest(settings, Restore(what="fetch", name="postgres", backup="20261126T060000Z"))
+
+
+AT = datetime(2026, 11, 26, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "told"), [("point-in-time", None, "database"), ("table", "public.wallet", "table")]
+)
+def test_a_restore_to_a_second_is_a_job_beside_the_archive_that_owns_the_schema(
+    settings: Settings, what: str, name: str | None, told: str
+) -> None:
+    job = manifest(settings, Restore(what=what, name=name, at=AT))
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    assert container(job)["command"] == ["sh", "/etc/backups/postgres-point-in-time.sh"]
+    values = environment(job)
+    assert (values["AT"], values["WHAT"], values["ADMIN"]) == ("20261126T040000Z", told, "gx_admin")
+    assert (values["PGHOST"], values["PGUSER"]) == ("postgres-primary", "gx_owner")
+    (volume,) = [each for each in job["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in each]
+    assert volume["persistentVolumeClaim"]["claimName"] == "postgres-base-backups"
+    mounts = {each["mountPath"]: each for each in container(job)["volumeMounts"]}
+    assert mounts["/backups"]["readOnly"] is True
+
+
+def test_a_stack_without_an_archive_has_no_point_in_time() -> None:
+    with pytest.raises(JobError, match=r"the stack archives no WAL. Fix: add backups.pointInTime"):
+        manifest(stacks.settings("testnet"), Restore(what="point-in-time", at=AT))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("2026-11-26 04:00:00", "no time zone"),
+        ("yesterday", "not a moment"),
+        ("2026-11-26 04:00:00.5+00:00", "no whole second"),
+    ],
+)
+def test_a_moment_that_is_not_one_second_is_told_with_the_remedy(text: str, problem: str) -> None:
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=re.escape(f"{problem}. Got '{text}'. Fix: write it as '2026-11-26 04")
+    ):
+        second(text)
+
+
+def test_a_moment_of_another_time_zone_is_the_same_second() -> None:
+    assert second("2026-11-26 12:00:00+08:00") == AT
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["point-in-time"],
+        ["database", "--at", "2026-11-26 04:00:00+00:00"],
+        ["point-in-time", "--at", "2026-11-26 04:00:00+00:00", "--backup", "20261126T060000Z"],
+    ],
+)
+def test_a_second_belongs_to_what_is_restored_from_the_archive(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["restore", "mainnet", *argv])
+    with pytest.raises(SystemExit) as ended:
+        restore.main()
+    assert ended.value.code == 2

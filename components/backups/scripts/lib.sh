@@ -2,8 +2,9 @@
 # Shared by the jobs around backups. Sourced, never run.
 #
 # A backup is a set: a directory named by its time in UTC. Under that name it is whole, checksummed and has been read back;
-# everything unfinished has a name that begins with a dot, and counts for nothing. The jobs set $kind, postgres or redis.
-backups=/backups
+# everything unfinished has a name that begins with a dot, and counts for nothing. The jobs set $kind: postgres, redis or
+# postgres-base.
+backups=${BACKUPS:-/backups}
 reports=${REPORTS:-$backups/reports}
 
 say() {
@@ -33,6 +34,10 @@ size_kib() {
 	du -sk "$1" | cut -f1
 }
 
+free_kib() {
+	df -Pk "$1" | sed -n 2p | tr -s ' ' | cut -d' ' -f4
+}
+
 # Start a set in $partial. The lock is the kernel's: it goes with the process, however that ends.
 begin() {
 	[ -d "$backups" ] || fail 1 "$backups is no directory. Fix: mount the volume of the backups there"
@@ -57,7 +62,7 @@ reserve() {
 		needed=$(($1 / 1024))
 	fi
 	needed=$((needed + 1024))
-	free=$(df -Pk "$backups" | sed -n 2p | tr -s ' ' | cut -d' ' -f4)
+	free=$(free_kib "$backups")
 	[ "$free" -ge "$needed" ] ||
 		fail 4 "the volume has $free KiB free and a backup needs $needed. Fix: lower backups.keep, or free the node's disk"
 }

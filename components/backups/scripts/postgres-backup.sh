@@ -10,5 +10,5 @@ begin
 await_server
 reserve "$(psql --no-psqlrc -qAt -c 'SELECT pg_database_size(current_database())')"
 
-dump_database
+dump_into "$partial"
 finish

@@ -19,25 +19,19 @@ read_back() {
 }
 
 # Everything that a set holds. One session exports the snapshot that pg_dump reads from, and records in the same snapshot what
-# every table holds.
-dump_database() {
-	export PARTIAL="$partial"
-	psql --no-psqlrc -qAt --set=ON_ERROR_STOP=1 --file="${0%/*}/snapshot.sql" ||
+# every table holds. Usage: dump_into DIRECTORY
+dump_into() {
+	PARTIAL=$1 psql --no-psqlrc -qAt --set=ON_ERROR_STOP=1 --file="${0%/*}/snapshot.sql" ||
 		fail 1 "the database was lost during the dump. Fix: look at the server's log; the job tries again"
-	rm "$partial/dump-is-complete" 2>/dev/null || fail 1 "pg_dump did not come to its end"
-	pg_dumpall --no-password --database=postgres --globals-only --no-role-passwords --file="$partial/globals.sql" ||
+	rm "$1/dump-is-complete" 2>/dev/null || fail 1 "pg_dump did not come to its end"
+	pg_dumpall --no-password --database=postgres --globals-only --no-role-passwords --file="$1/globals.sql" ||
 		fail 1 "the roles could not be read"
 }
 
-# A server of this pod's own in /scratch, which nothing but this pod reaches and nothing survives. Its user is no role that a
-# backup could hold. Usage: scratch_server [SETTINGS]
-scratch_server() {
-	export PGHOST=/scratch PGUSER=scratch PGDATA=/scratch/pgdata
-	rm -rf "$PGDATA"
-	initdb --username="$PGUSER" --auth=peer --locale=C --encoding=UTF8 --no-sync >/dev/null ||
-		fail 1 "no server could be made in /scratch"
-	# What is in it is thrown away: nothing waits for the disk.
-	cat >>"$PGDATA/postgresql.conf" <<-CONF
+# Settings of a server that nobody but this pod reaches, and that is thrown away: nothing waits for the disk.
+# Usage: scratch_settings DIRECTORY USER [SETTINGS]
+scratch_settings() {
+	cat >"$1/postgresql.conf" <<-CONF
 		listen_addresses = ''
 		unix_socket_directories = '/scratch'
 		fsync = off
@@ -48,10 +42,19 @@ scratch_server() {
 		max_wal_size = 1GB
 		shared_buffers = 64MB
 		maintenance_work_mem = 64MB
-		${1:-}
+		${3:-}
 	CONF
-	echo "map $(id -un) $PGUSER" >"$PGDATA/pg_ident.conf"
-	echo "local all $PGUSER peer map=map" >"$PGDATA/pg_hba.conf"
+	echo "map $(id -un) $2" >"$1/pg_ident.conf"
+	echo "local all $2 peer map=map" >"$1/pg_hba.conf"
+}
+
+# A new server of that kind in /scratch. Its user is no role that a backup could hold. Usage: scratch_server [SETTINGS]
+scratch_server() {
+	export PGHOST=/scratch PGUSER=scratch PGDATA=/scratch/pgdata
+	rm -rf "$PGDATA"
+	initdb --username="$PGUSER" --auth=peer --locale=C --encoding=UTF8 --no-sync >/dev/null ||
+		fail 1 "no server could be made in /scratch"
+	scratch_settings "$PGDATA" "$PGUSER" "${1:-}"
 	pg_ctl --silent --wait --log=/scratch/server.log start >/dev/null ||
 		fail 1 "the server did not start: $(tail -n 3 /scratch/server.log)"
 }

@@ -17,7 +17,7 @@ begin_test
 trap 'conclude "$?"' EXIT
 set_directory=$backups/$tested
 verify "$set_directory"
-free=$(df -Pk /scratch | sed -n 2p | tr -s ' ' | cut -d' ' -f4)
+free=$(free_kib /scratch)
 [ "$free" -gt "$(size_kib "$set_directory")" ] || fail 4 "/scratch has $free KiB free, less than the backup itself"
 
 scratch_server

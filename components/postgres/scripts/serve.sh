@@ -70,7 +70,7 @@ follow_settings() {
 			bind_to "$newest"
 			kill -HUP "$server"
 		fi
-		wish="$role $MEMBERS $(digest "$secrets"/*)"
+		wish="$role $MEMBERS $ARCHIVE $(digest "$secrets"/*)"
 		if [ "$wish" != "$reconciled" ] && server_state 127.0.0.1; then
 			write_pgpass
 			if reconcile; then
