@@ -130,7 +130,7 @@ class Prometheus:
         return {each["labels"]["alertname"]: each for each in every if each["state"] == "firing"}
 
     def await_firing(self, *alerts: str) -> dict[str, dict[str, Any]]:
-        self.lab.wait(f"{alerts} fire", lambda: set(alerts) <= self.firing().keys(), timeout=90)
+        self.lab.wait(f"{alerts} fire", lambda: set(alerts) <= self.firing().keys(), timeout=120)
         return self.firing()
 
     def _get(self, path: str) -> dict[str, Any] | None:
