@@ -106,8 +106,9 @@ config = ApplicationConfig(
     in_cluster(),
 )
 
+backups: list[pulumi.Resource] = []
 if settings.backups is not None:
-    DatabaseBackups(
+    jobs = DatabaseBackups(
         "backups",
         DatabaseBackupsArgs(
             namespace=backend.namespace,
@@ -125,6 +126,7 @@ if settings.backups is not None:
         ),
         in_cluster(postgres, redis, config),
     )
+    backups.append(jobs)
 
 databases = [*postgres.ready, *redis.ready]
 if settings.migration is not None and images.migration is not None:
@@ -142,6 +144,22 @@ if settings.migration is not None and images.migration is not None:
         in_cluster(*databases),
     )
     databases += migration.ready
+
+if settings.observability is not None:
+    from components.observability import Observability, ObservabilityArgs
+
+    Observability(
+        "observability",
+        ObservabilityArgs(
+            namespace=backend.namespace,
+            priority_class=backend.priority_class,
+            settings=settings,
+            observability=settings.observability,
+            redis_password=redis.exporter_password,
+            authority=config.authority,
+        ),
+        in_cluster(*databases, *backups),
+    )
 
 
 def workload(

@@ -10,11 +10,12 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 
-from components.network_policies import POSTGRES_PROMOTE_APP
+from components.network_policies import POSTGRES_EXPORTER_APP, POSTGRES_PROMOTE_APP, REDIS_EXPORTER_APP
 from settings.model import (
     BackupJob,
     Backups,
     Migration,
+    Observability,
     Placement,
     Postgres,
     Redis,
@@ -110,6 +111,7 @@ class Workload:
         one_per_node: Two of its pods never share a node.
         max_surge, max_unavailable: Of a roll-out. A StatefulSet replaces one pod at a time and surges none.
         min_available: Of its PodDisruptionBudget; None without one.
+        reads_volume: It mounts a volume that another's claim made.
         schedule: Of a CronJob, in UTC.
         deadline: Longest run of a job, in seconds.
         start_within: How late a scheduled job may still start, in seconds.
@@ -127,6 +129,7 @@ class Workload:
     max_unavailable: int = 1
     min_available: int | None = None
     claims: tuple[Claim, ...] = ()
+    reads_volume: bool = False
     schedule: str | None = None
     deadline: int | None = None
     start_within: int = 0
@@ -135,6 +138,11 @@ class Workload:
     def lasting(self) -> bool:
         """Whether the pods are always there; those of jobs come and go."""
         return self.kind in {Kind.DEPLOYMENT, Kind.STATEFUL_SET}
+
+    @property
+    def tied(self) -> bool:
+        """Whether its pods stay pending when the node of their volume is lost."""
+        return bool(self.claims) or self.reads_volume
 
     @cached_property
     def requests(self) -> Amounts:
@@ -168,6 +176,7 @@ def workloads(settings: Settings) -> tuple[Workload, ...]:
         *(_backups(settings.backups) if settings.backups else ()),
         *(_point_in_time(settings.backups) if settings.backups else ()),
         *(_migration(settings.migration, settings.images.migration, others) if settings.migration else ()),
+        *(_exporters(settings.observability, settings.backups, others) if settings.observability else ()),
         *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
         *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
     )
@@ -297,6 +306,22 @@ def _migration(migration: Migration, image: str | None, placement: Placement) ->
                 )
                 for step in steps
             ),
+        )
+
+
+def _exporters(sized: Observability, backups: Backups | None, placement: Placement) -> Iterator[Workload]:
+    """One for each database, and one for each volume of backups, where that is."""
+    readers = {f"{kind}-backup-reports": backups.placement for kind in ("postgres", "redis")} if backups else {}
+    for name, where in {POSTGRES_EXPORTER_APP: placement, REDIS_EXPORTER_APP: placement, **readers}.items():
+        yield Workload(
+            name=name,
+            kind=Kind.DEPLOYMENT,
+            path="observability",
+            placement=where,
+            max_surge=1,
+            max_unavailable=0,
+            reads_volume=name in readers,
+            containers=(_part(name, "observability", "exporter", sized.exporter_requests, sized.exporter_limits),),
         )
 
 

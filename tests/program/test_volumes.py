@@ -12,7 +12,11 @@ from tests.capture import Capture, Registered
 SIZES: dict[str, object] = {
     "postgres": {"storage": "120Gi"},
     "redis": {"storage": "30Gi"},
-    "backups": {"postgres": {"storage": "60Gi"}, "redis": {"storage": "25Gi"}},
+    "backups": {
+        "postgres": {"storage": "60Gi"},
+        "redis": {"storage": "25Gi"},
+        "pointInTime": {"storage": "80Gi"},
+    },
     "quota": {"requestsStorage": "1Ti"},
 }
 KEPT = {
@@ -20,6 +24,7 @@ KEPT = {
     ("StatefulSet", "redis"): "redis.storage",
     ("PersistentVolumeClaim", "postgres-backups"): "backups.postgres.storage",
     ("PersistentVolumeClaim", "redis-backups"): "backups.redis.storage",
+    ("PersistentVolumeClaim", "postgres-base-backups"): "backups.pointInTime.storage",
 }
 
 
@@ -85,4 +90,4 @@ def test_a_larger_volume_touches_what_follows_its_size_and_no_pod_of_the_databas
         for program in (mainnet, capture.stack("mainnet", {"postgres": {"storage": "120Gi"}}))
     )
     changed = {each.kubernetes_name for urn, each in after.items() if each.inputs != before[urn].inputs}
-    assert changed == {"postgres", "postgres-restore-test"}
+    assert changed == {"postgres", "postgres-restore-test", "postgres-archive", "postgres-base-backup"}
