@@ -63,7 +63,7 @@ def nodes(settings: Settings, observed: Observed) -> Iterator[Row]:
         for row_found in _network(row, name, live[name], settings):
             yield row_found
             wrong += 1
-        if not _is_ready(live[name]):
+        if not is_ready(live[name]):
             yield Row(name=row, level=Level.WARN, said="is not Ready", fix=f"kubectl describe node {name}")
             wrong += 1
     for name in live.keys() - settings.cluster.nodes.keys():
@@ -164,5 +164,6 @@ def storage(settings: Settings, observed: Observed) -> Iterator[Row]:
         yield Row(name="storage class", level=Level.OK, said=f"{name} keeps volumes")
 
 
-def _is_ready(node: Document) -> bool:
+def is_ready(node: Document) -> bool:
+    """Whether the control plane still hears of the node."""
     return any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"].get("conditions", []))
