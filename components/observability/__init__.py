@@ -1,0 +1,6 @@
+"""Metrics of the backend, how Prometheus gets them, and what it does about them.
+
+`metrics` lists every metric that exists, `exporters` are the pods that turn databases and backups into metrics, `scrape`
+is how Prometheus finds them, `rules` (and `rules/`, one file per area) what it records and alerts on. `Observability`
+declares all of it.
+"""
