@@ -139,6 +139,22 @@ if settings.migration is not None and images.migration is not None:
     )
     databases += migration.ready
 
+if settings.observability is not None:
+    from components.observability import Observability, ObservabilityArgs
+
+    Observability(
+        "observability",
+        ObservabilityArgs(
+            namespace=backend.namespace,
+            priority_class=backend.priority_class,
+            settings=settings,
+            observability=settings.observability,
+            redis_password=redis.exporter_password,
+            authority=config.authority,
+        ),
+        in_cluster(*databases),
+    )
+
 
 def workload(
     app: str,

@@ -14,9 +14,13 @@ from components.network_policies import (
     DNS_PORT,
     METRICS_PORT,
     POSTGRES_APP,
+    POSTGRES_EXPORTER_APP,
+    POSTGRES_EXPORTER_PORT,
     POSTGRES_PORT,
     POSTGRES_PROMOTE_APP,
     REDIS_APP,
+    REDIS_EXPORTER_APP,
+    REDIS_EXPORTER_PORT,
     REDIS_PORT,
     REDIS_PROXY_APP,
     SENTINEL_PORT,
@@ -39,6 +43,9 @@ class Role(StrEnum):
     POSTGRES_CLIENT = "a job with the database"
     REDIS_CLIENT = "a job with Redis"
     LOCAL_JOB = "a job with its volume alone"
+    POSTGRES_EXPORTER = "the exporter of Postgres"
+    REDIS_EXPORTER = "the exporter of Redis"
+    REPORTS = "the reader of a volume's reports"
     OTHER_POD = "any other pod of the namespace"
 
     DNS = "cluster DNS"
@@ -93,6 +100,9 @@ OWN = (
     Role.POSTGRES_CLIENT,
     Role.REDIS_CLIENT,
     Role.LOCAL_JOB,
+    Role.POSTGRES_EXPORTER,
+    Role.REDIS_EXPORTER,
+    Role.REPORTS,
     Role.OTHER_POD,
 )
 """Pods of the backend namespace."""
@@ -111,6 +121,11 @@ def pods(settings: Settings) -> Iterator[Pod]:
             copied = settings.backups.off_site is not None
             yield Pod(app=f"{kind}-backup", role=role, path=f"backups.{kind}", off_site=copied)
             yield Pod(app=f"{kind}-restore-test", role=Role.LOCAL_JOB, path=f"backups.{kind}")
+    if settings.observability is not None:
+        yield Pod(app=POSTGRES_EXPORTER_APP, role=Role.POSTGRES_EXPORTER, path="observability")
+        yield Pod(app=REDIS_EXPORTER_APP, role=Role.REDIS_EXPORTER, path="observability")
+        for kind in ("postgres", "redis") if settings.backups else ():
+            yield Pod(app=f"{kind}-backup-reports", role=Role.REPORTS, path="observability")
     if settings.migration is not None:
         yield Pod(app="migration", role=Role.POSTGRES_CLIENT, path="migration")
     for name, worker in settings.workers.items():
@@ -143,10 +158,10 @@ def intent(settings: Settings) -> tuple[Path, ...]:
         ),
         Path(
             name="postgres-clients",
-            sources=(*clients, Role.POSTGRES_CLIENT),
+            sources=(*clients, Role.POSTGRES_CLIENT, Role.POSTGRES_EXPORTER),
             targets=(Role.POSTGRES,),
             ports=(POSTGRES_PORT,),
-            why="Workers and services use the database; the migration changes its schema, the backup reads it.",
+            why="Workers and services use the database; migration, backup and exporter do their part of work in it.",
         ),
         Path(
             name="postgres-replication",
@@ -193,6 +208,30 @@ def intent(settings: Settings) -> tuple[Path, ...]:
             why="Prometheus reads every pod's metrics (NP-16, X-17).",
         ),
     ]
+    if settings.observability is not None:
+        table += [
+            Path(
+                name="postgres-exporter",
+                sources=(Role.PROMETHEUS,),
+                targets=(Role.POSTGRES_EXPORTER,),
+                ports=(POSTGRES_EXPORTER_PORT,),
+                why="Prometheus reads the metrics of every Postgres instance (NP-16, X-30).",
+            ),
+            Path(
+                name="redis-exporter",
+                sources=(Role.PROMETHEUS,),
+                targets=(Role.REDIS_EXPORTER,),
+                ports=(REDIS_EXPORTER_PORT,),
+                why="Prometheus reads the metrics of every Redis instance and sentinel (NP-16, X-30).",
+            ),
+            Path(
+                name="redis-metrics",
+                sources=(Role.REDIS_EXPORTER,),
+                targets=(Role.REDIS,),
+                ports=(REDIS_PORT, SENTINEL_PORT) if replicated else (REDIS_PORT,),
+                why="The exporter asks Redis, and its sentinels where there are some.",
+            ),
+        ]
     if replicated:
         table += [
             Path(

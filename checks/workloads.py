@@ -10,11 +10,12 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 
-from components.network_policies import POSTGRES_PROMOTE_APP
+from components.network_policies import POSTGRES_EXPORTER_APP, POSTGRES_PROMOTE_APP, REDIS_EXPORTER_APP
 from settings.model import (
     BackupJob,
     Backups,
     Migration,
+    Observability,
     Placement,
     Postgres,
     Redis,
@@ -166,6 +167,7 @@ def workloads(settings: Settings) -> tuple[Workload, ...]:
         *_redis(settings.redis, databases),
         *(_backups(settings.backups) if settings.backups else ()),
         *(_migration(settings.migration, settings.images.migration, others) if settings.migration else ()),
+        *(_exporters(settings.observability, settings.backups, others) if settings.observability else ()),
         *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
         *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
     )
@@ -279,6 +281,21 @@ def _migration(migration: Migration, image: str | None, placement: Placement) ->
                 )
                 for step in steps
             ),
+        )
+
+
+def _exporters(sized: Observability, backups: Backups | None, placement: Placement) -> Iterator[Workload]:
+    """One for each database, and one for each volume of backups, where that is."""
+    readers = {f"{kind}-backup-reports": backups.placement for kind in ("postgres", "redis")} if backups else {}
+    for name, where in {POSTGRES_EXPORTER_APP: placement, REDIS_EXPORTER_APP: placement, **readers}.items():
+        yield Workload(
+            name=name,
+            kind=Kind.DEPLOYMENT,
+            path="observability",
+            placement=where,
+            max_surge=1,
+            max_unavailable=0,
+            containers=(_part(name, "observability", "exporter", sized.exporter_requests, sized.exporter_limits),),
         )
 
 

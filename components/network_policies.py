@@ -22,12 +22,16 @@ POSTGRES_APP = "postgres"
 POSTGRES_PROMOTE_APP = "postgres-promote"
 REDIS_APP = "redis"
 REDIS_PROXY_APP = "redis-proxy"
+POSTGRES_EXPORTER_APP = "postgres-exporter"
+REDIS_EXPORTER_APP = "redis-exporter"
 
 DNS_PORT = 53
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
 METRICS_PORT = 9090
+POSTGRES_EXPORTER_PORT = 9187
+REDIS_EXPORTER_PORT = 9121
 
 # The only label that Kubernetes itself puts on every namespace (X-10).
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -159,8 +163,8 @@ def postgres() -> Iterator[Policy]:
     )
 
 
-def redis(*, replicated: bool) -> Iterator[Policy]:
-    """Clients to Redis and its proxy; the instances, their Sentinels and the proxy to each other."""
+def redis(*, replicated: bool, observed: bool) -> Iterator[Policy]:
+    """Clients to Redis and its proxy; the instances, their Sentinels and the proxy to each other; and the exporter."""
     targets = (REDIS_APP, REDIS_PROXY_APP) if replicated else (REDIS_APP,)
     yield Policy(
         name="allow-redis-egress",
@@ -170,21 +174,23 @@ def redis(*, replicated: bool) -> Iterator[Policy]:
         types=("Egress",),
     )
     clients = Rule(peers=(Peer(pods=_carrying(REDIS_ACCESS)),), ports=(REDIS_PORT,))
+    exporter = Rule(peers=(Peer(pods=_apps(REDIS_EXPORTER_APP)),), ports=(REDIS_PORT,))
     if not replicated:
         yield Policy(
             name="allow-redis-ingress",
-            why="Redis is reached by its clients.",
+            why="Redis is reached by its clients, and by the exporter of its metrics.",
             pods=_apps(REDIS_APP),
-            ingress=(clients,),
+            ingress=(clients, exporter) if observed else (clients,),
             types=("Ingress",),
         )
         return
     members = (REDIS_PORT, SENTINEL_PORT)
+    askers = (REDIS_APP, REDIS_PROXY_APP, *([REDIS_EXPORTER_APP] if observed else []))
     yield Policy(
         name="allow-redis-ingress",
-        why="Redis is reached by its clients; Redis and Sentinel by their own instances and by the proxy.",
+        why="Redis is reached by its clients; Redis and Sentinel by their own instances, the proxy and the exporter.",
         pods=_apps(REDIS_APP),
-        ingress=(clients, Rule(peers=(Peer(pods=_apps(REDIS_APP, REDIS_PROXY_APP)),), ports=members)),
+        ingress=(clients, Rule(peers=(Peer(pods=_apps(*askers)),), ports=members)),
         egress=(Rule(peers=(Peer(pods=_apps(REDIS_APP)),), ports=members),),
         types=("Ingress", "Egress"),
     )
@@ -250,6 +256,30 @@ def prometheus(monitoring_namespace: str) -> Policy:
     )
 
 
+def exporters(monitoring_namespace: str, *, replicated: bool) -> Iterator[Policy]:
+    """Prometheus to the exporters, and the exporters to the databases (NP-16, X-30).
+
+    That of Postgres is one of its clients, and carries their label; that of Redis asks the sentinels too.
+    """
+    prometheus = Peer(namespace=monitoring_namespace)
+    yield Policy(
+        name="allow-postgres-exporter",
+        why="Prometheus asks the exporter for the metrics of Postgres.",
+        pods=_apps(POSTGRES_EXPORTER_APP),
+        ingress=(Rule(peers=(prometheus,), ports=(POSTGRES_EXPORTER_PORT,)),),
+        types=("Ingress",),
+    )
+    asked = (REDIS_PORT, SENTINEL_PORT) if replicated else (REDIS_PORT,)
+    yield Policy(
+        name="allow-redis-exporter",
+        why="Prometheus asks the exporter for the metrics of Redis, and the exporter asks Redis and its sentinels.",
+        pods=_apps(REDIS_EXPORTER_APP),
+        ingress=(Rule(peers=(prometheus,), ports=(REDIS_EXPORTER_PORT,)),),
+        egress=(Rule(peers=(Peer(pods=_apps(REDIS_APP)),), ports=asked),),
+        types=("Ingress", "Egress"),
+    )
+
+
 def fabric_ports(fabric: Fabric) -> tuple[int, ...]:
     """Ports of all Fabric endpoints. A policy sees the pod's port, so Services there must not translate it (X-13)."""
     return tuple(sorted({e.port for e in (*fabric.orderers, *fabric.peers, *fabric.certificate_authorities)}))
@@ -302,14 +332,17 @@ def policies(settings: Settings) -> tuple[Policy, ...]:
     """Every policy of the backend namespace."""
     fabric = settings.fabric
     off_site = settings.backups.off_site if settings.backups else None
+    monitoring = settings.cluster.monitoring_namespace
+    replicated, observed = settings.redis.replicas > 1, settings.observability is not None
     return (
         default_deny(),
         dns(),
         *postgres(),
-        *redis(replicated=settings.redis.replicas > 1),
+        *redis(replicated=replicated, observed=observed),
         *backend(settings.services),
         *node_ports(settings.services, settings.cluster.nodes),
-        prometheus(settings.cluster.monitoring_namespace),
+        prometheus(monitoring),
+        *(exporters(monitoring, replicated=replicated) if observed else ()),
         *([fabric_egress(fabric)] if fabric else []),
         *([object_store_egress(off_site)] if off_site else []),
     )

@@ -325,6 +325,34 @@ class Migration(Section):
         return f"migration-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
+# --- observability ---------------------------------------------------------------------------------------------------
+
+
+class ObservabilityMode(StrEnum):
+    """In which form Prometheus gets its configuration."""
+
+    PLAIN = "plain"
+    OPERATOR = "operator"
+
+
+class Observability(Section):
+    """Metrics and alerts for the Prometheus that the cluster shares (MON and AL rows). Absent for none."""
+
+    mode: ObservabilityMode = Field(
+        description="plain: a ConfigMap with scrape configuration and rules, in cluster.monitoringNamespace, for Prometheus"
+        " to mount. operator: objects of the Prometheus Operator, whose CRDs must be there, in the stack's namespace."
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="Labels of those objects, by which an operator or a sidecar finds them."
+    )
+    runbooks: Url = Field(description="Where docs/runbooks can be read; alerts link there.")
+    cluster_alerts: bool = Field(
+        description="Alert on the nodes and on the monitoring itself; true in exactly one stack of a cluster."
+    )
+    exporter_requests: Resources = Field(description="Requests of each exporter's pod.")
+    exporter_limits: Resources = Field(description="Limits of each exporter's pod.")
+
+
 # --- workloads -------------------------------------------------------------------------------------------------------
 
 
@@ -564,6 +592,15 @@ class Images(Section):
     migration: ImageRef | None = Field(
         default=None, description="Carries the schema's migrations; needed with the key migration."
     )
+    postgres_exporter: ImageRef | None = Field(
+        default=None, description="prometheus-community/postgres_exporter, 0.20 or later; needed with observability."
+    )
+    redis_exporter: ImageRef | None = Field(
+        default=None, description="oliver006/redis_exporter; needed with observability."
+    )
+    node_exporter: ImageRef | None = Field(
+        default=None, description="Reads the reports of the backups; needed with observability and backups."
+    )
     workloads: dict[DnsLabel, ImageRef] = Field(description="Image of every worker and service, by its name.")
 
 
@@ -660,6 +697,7 @@ class Settings(Section):
     tls: Tls
     backups: Backups | None = None
     migration: Migration | None = None
+    observability: Observability | None = None
     workers: dict[DnsLabel, Worker]
     services: dict[DnsLabel, Service]
     edge: Edge | None = None

@@ -11,6 +11,7 @@ from settings.model import (
     Environment,
     Images,
     Migration,
+    Observability,
     Redis,
     Secrets,
     Service,
@@ -44,7 +45,9 @@ def images_are_pinned(images: Images, environment: Environment) -> Iterator[Prob
     if not environment.require_image_digests:
         return
     named: dict[str, str | None] = {
-        kind: getattr(images, kind) for kind in type(images).model_fields if kind != "workloads"
+        field.alias or kind: getattr(images, kind)
+        for kind, field in type(images).model_fields.items()
+        if kind != "workloads"
     } | {f"workloads.{name}": image for name, image in images.workloads.items()}
     for name, image in named.items():
         if image is not None and not has_digest(image):
@@ -79,6 +82,20 @@ def off_site_has_an_image_and_a_key(backups: Backups | None, images: Images, sec
     for path, value in (("images.rclone", images.rclone), ("secrets.offSite", secrets.off_site)):
         if value is None:
             yield Problem(path, "missing: backups.offSite needs it", "run `make configure STACK=…`")
+
+
+def observability_has_images(
+    observability: Observability | None, backups: Backups | None, images: Images
+) -> Iterator[Problem]:
+    """Each database has an exporter, and the backups' reports a reader."""
+    if observability is None:
+        return
+    needed = {"images.postgresExporter": images.postgres_exporter, "images.redisExporter": images.redis_exporter}
+    if backups is not None:
+        needed["images.nodeExporter"] = images.node_exporter
+    for path, image in needed.items():
+        if image is None:
+            yield Problem(path, "missing: gx-backend-infra:observability needs it", "name the image")
 
 
 def dns_has_a_token(dns: Dns | None, secrets: Secrets) -> Iterator[Problem]:
@@ -158,6 +175,7 @@ RULES = (
     redis_proxy_has_an_image,
     migration_has_an_image,
     off_site_has_an_image_and_a_key,
+    observability_has_images,
     dns_has_a_token,
     dns_challenge_has_a_token,
     edge_has_a_key,

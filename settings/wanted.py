@@ -150,7 +150,8 @@ def _dns(config: Mapping[str, object]) -> Iterator[Want]:
 
 def _images(config: Mapping[str, object]) -> Iterator[Want]:
     pinned = at(config, "environment.requireImageDigests") is True
-    names = [f"images.{kind}" for kind in ("postgres", "redis", "haproxy") if at(config, f"images.{kind}") is not None]
+    kinds = ("postgres", "redis", "haproxy", "postgresExporter", "redisExporter", "nodeExporter")
+    names = [f"images.{kind}" for kind in kinds if at(config, f"images.{kind}") is not None]
     names += ["images.rclone"] if _section(config, "backups.offSite") else []
     names += ["images.migration"] if _section(config, "migration") else []
     names += [f"images.workloads.{name}" for family in ("workers", "services") for name in _section(config, family)]

@@ -74,6 +74,9 @@ def overlay(stack: str) -> dict[str, object]:
             "redis": f"docker.io/library/redis:7-alpine@{_DIGEST}",
             "haproxy": f"docker.io/library/haproxy:2.6-alpine@{_DIGEST}",
             "migration": f"ghcr.io/gx-protocol/migration:test@{_DIGEST}",
+            "postgresExporter": f"quay.io/prometheuscommunity/postgres-exporter:test@{_DIGEST}",
+            "redisExporter": f"docker.io/oliver006/redis_exporter:test@{_DIGEST}",
+            "nodeExporter": f"quay.io/prometheus/node-exporter:test@{_DIGEST}",
             "workloads": {name: f"ghcr.io/gx-protocol/{name}:test@{_DIGEST}" for name in _workloads(base)},
         },
         "secrets": {

@@ -4,3 +4,7 @@
 is how Prometheus finds them, `rules` (and `rules/`, one file per area) what it records and alerts on. `Observability`
 declares all of it.
 """
+
+from components.observability.observability import Observability, ObservabilityArgs
+
+__all__ = ["Observability", "ObservabilityArgs"]

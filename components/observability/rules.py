@@ -1,0 +1,161 @@
+"""What Prometheus records and alerts on for one stack, from the files in ``rules/``. Pure: no Pulumi.
+
+A file is one rule group in Prometheus' own form with less to write: ``severity``, ``summary`` and ``description`` stand
+beside ``expr``; the environment and the link to the runbook are added here. ``@name`` is a value of the stack. ``when``, on
+a group or a rule, names what the stack must have for it (``_facts``): an alert on what is not there would never end.
+"""
+
+import string
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cronsim import CronSim
+
+from checks.quota import headroom
+from checks.workloads import whole_bytes, workloads
+from components.edge.monitor import seconds
+from components.postgres.config import WriteAheadLog
+from settings import certificates
+from settings.model import Observability, Settings
+
+AREAS = ("postgres", "redis", "backups", "workloads", "cqrs", "edge", "cluster", "meta")
+RUNBOOK = "alerts.md"
+_DIRECTORY = Path(__file__).parent / "rules"
+_MEBIBYTE = 2**20
+
+
+class _Text(string.Template):
+    """Text with values as ``@name``: ``$`` and braces are Prometheus' own."""
+
+    delimiter = "@"
+
+
+def files(settings: Settings, observability: Observability) -> dict[str, str]:
+    """Every rule file of a stack, by its name; a file without rules for it is left out."""
+    found = {f"{area}.yaml": groups(settings, observability, area) for area in AREAS}
+    return {
+        name: yaml.safe_dump({"groups": content}, sort_keys=False, allow_unicode=True, width=120)
+        for name, content in found.items()
+        if content
+    }
+
+
+def groups(settings: Settings, observability: Observability, area: str) -> list[dict[str, Any]]:
+    """The rule groups of one area, in Prometheus' form: one, or none."""
+    source = yaml.safe_load((_DIRECTORY / f"{area}.yaml").read_text())
+    facts = _facts(settings, observability)
+    values = _values(settings)
+    rules = list(_recorded(settings)) if area == "cluster" else []
+    rules += [
+        _rule(rule, values, settings.environment.name, observability.runbooks)
+        for rule in source["rules"]
+        if facts[source.get("when", "always")] and facts[rule.get("when", "always")]
+    ]
+    return [{"name": source["group"], "rules": rules}] if rules else []
+
+
+def _rule(source: Mapping[str, str], values: Mapping[str, str], environment: str, runbooks: str) -> dict[str, Any]:
+    text = {key: _Text(value).substitute(values) for key, value in source.items()}
+    if "record" in source:
+        return {"record": text["record"], "expr": text["expr"]}
+    return {
+        "alert": text["alert"],
+        "expr": text["expr"],
+        "for": text["for"],
+        "labels": {"severity": text["severity"], "environment": environment},
+        "annotations": {
+            "summary": text["summary"],
+            "description": text["description"],
+            "runbook_url": f"{runbooks}/{RUNBOOK}#{text['alert'].lower()}",
+        },
+    }
+
+
+def _facts(settings: Settings, observability: Observability) -> dict[str, bool]:
+    backups = settings.backups
+    return {
+        "always": True,
+        "standbys": settings.postgres.replicas > 1,
+        "sentinel": settings.redis.replicas > 1,
+        "backups": backups is not None,
+        "off_site": backups is not None and backups.off_site is not None,
+        "fabric": settings.fabric is not None,
+        "edge": settings.edge is not None,
+        "cluster": observability.cluster_alerts,
+    }
+
+
+def _values(settings: Settings) -> dict[str, str]:
+    postgres, backups, edge = settings.postgres, settings.backups, settings.edge
+    values: dict[str, object] = {
+        "namespace": settings.environment.namespace,
+        "standbys": postgres.replicas - 1,
+        "connections": postgres.max_connections,
+        "connections_high": postgres.max_connections * 8 // 10,
+        "slot_reserve_bytes": WriteAheadLog.of(postgres.storage).max_slot_wal_keep_size_mb * _MEBIBYTE // 2,
+        "postgres_volume": postgres.storage,
+        "postgres_volume_high_bytes": whole_bytes(postgres.storage) * 8 // 10,
+    }
+    if backups is not None:
+        pause, test_pause = _longest_pause(backups.schedule), _longest_pause(backups.restore_test_schedule)
+        values |= {
+            # A run may start late, and takes its time.
+            "backup_age_seconds": _seconds(pause + timedelta(hours=1)),
+            "off_site_age_seconds": _seconds(pause + timedelta(hours=2)),
+            "restore_test_age_seconds": _seconds(test_pause + timedelta(days=1)),
+        }
+    if edge is not None:
+        values |= {
+            "hostname": edge.hostname,
+            "certificate_days": edge.monitor.certificate_warning_days,
+            "edge_nodes": len(edge.nodes),
+            # Written every run, read every scrape of the node exporter.
+            "monitor_silence_seconds": 5 * seconds(edge.monitor.interval),
+        }
+    return {name: str(value) for name, value in values.items()}
+
+
+def _recorded(settings: Settings) -> Iterator[dict[str, Any]]:
+    """What the stack file knows and no exporter does."""
+    namespace = settings.environment.namespace
+    for resource, ratio in quota_high(settings).items():
+        yield _constant("gx:quota_high:ratio", f"{ratio:.3f}", namespace, {"resource": resource})
+    for server, text in settings.tls.servers().items():
+        end = int(certificates.ends(text).timestamp())
+        yield _constant("gx:database_certificate_end:timestamp_seconds", str(end), namespace, {"server": server})
+
+
+def _constant(name: str, value: str, namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    return {"record": name, "expr": f"vector({value})", "labels": {"namespace": namespace, **labels}}
+
+
+def quota_high(settings: Settings) -> dict[str, float]:
+    """For each resource of the quota the share from which on its use is unusual: nine tenths, or more by plan.
+
+    Half way then between the limit and what the lasting pods and every overlap of jobs take.
+    """
+    planned = {
+        row.dimension.path.removeprefix("quota."): row.peak / row.dimension.hard
+        for row in headroom(settings.quota, workloads(settings))
+    }
+    volumes = {"persistentvolumeclaims": 0.0, "requests.storage": 0.0}
+    return {resource: max(0.9, (1 + share) / 2) for resource, share in (planned | volumes).items()}
+
+
+def _longest_pause(schedule: str) -> timedelta:
+    """Longest time between two runs. A year shows every pattern but leap years."""
+    runs = CronSim(schedule, datetime(2027, 1, 1, tzinfo=UTC))
+    previous, longest = next(runs), timedelta(0)
+    end = previous + timedelta(days=366)
+    for run in runs:
+        longest, previous = max(longest, run - previous), run
+        if run > end:
+            break
+    return longest
+
+
+def _seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())
