@@ -72,7 +72,7 @@ def _calls(where: str, line: str) -> Iterator[Command]:
     """The calls in a line of shell, those inside of ``$(...)`` as well."""
     for inner in re.findall(r"\$\(([^()]*)\)", line):
         yield from _calls(where, inner)
-    lexer = shlex.shlex(re.sub(r"\$\([^()]*\)", "X", line), posix=True, punctuation_chars="|&;<>")
+    lexer = shlex.shlex(re.sub(r"\$\([^()]*\)", "X", line), posix=True, punctuation_chars="|&;")
     lexer.whitespace_split = True
     call: list[str] = []
     for word in [*lexer, ";"]:
