@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.edge.nginx import PRIMARY_STACK
+from components.edge.nginx import PRIMARY_STACK, STATUS_PORT
 from components.edge.steps import SETTINGS_FILE, Step, script, secret_file_step, settings_file
 from components.templates import render
 from settings.model import Edge, Node
@@ -49,6 +49,7 @@ def monitor_step(
         "timeout_seconds": seconds(monitor.timeout),
         "interval_seconds": interval,
         "failures": monitor.failures_before_alert,
+        "status_port": STATUS_PORT,
         "certificate_days": monitor.certificate_warning_days,
         "email": shlex.quote(monitor.email or ""),
         "ca_bundle": shlex.quote(edge.acme.ca_bundle or ""),

@@ -261,5 +261,5 @@ def test_the_monitor_says_once_that_a_region_is_down_and_once_that_it_is_back(ri
         f"Subject: [{HOST_NAME}] Kuala Lumpur has RECOVERED",
     ]
     metrics = rig.run(SECOND, "cat /var/lib/gx-edge/gx-health-monitor/gx-health-monitor.prom")
-    assert 'gx_region_up{region="Kuala Lumpur",address="72.60.210.201"} 1' in metrics
+    assert f'gx_region_up{{host="{HOST_NAME}",region="Kuala Lumpur",address="72.60.210.201"}} 1' in metrics
     assert "gx_region_certificate_days" in metrics

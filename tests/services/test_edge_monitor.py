@@ -170,7 +170,7 @@ def test_a_certificate_that_ends_soon_is_told_once(watch: Watch) -> None:
             watch.run(SECOND)
         assert watch.slack() == ["[api.gxcoin.money] the certificate of Kuala Lumpur ends in 13 days"]
         metrics = watch.rig.run(SECOND, f"cat {STATE}/gx-health-monitor.prom")
-        assert 'gx_region_certificate_days{region="Kuala Lumpur",address="72.60.210.201"} 13\n' in metrics
+        assert 'gx_region_certificate_days{host="api.gxcoin.money",region="Kuala Lumpur",address="72.60.210.201"} 13\n' in metrics
     finally:
         watch.rig.write(SECOND, edge_hosts.CA_BUNDLE, trusted)
         watch.rig.run(FIRST, f"rm -r {live}; cp -a /root/kept {live}; nginx -s reload")
@@ -180,8 +180,27 @@ def test_node_exporter_finds_the_metrics_where_debian_has_them(watch: Watch) -> 
     watch.rig.run(SECOND, "mkdir -p /var/lib/prometheus/node-exporter")
     watch.run(SECOND)
     found = watch.rig.run(SECOND, "cat /var/lib/prometheus/node-exporter/gx-health-monitor.prom")
-    assert 'gx_region_up{region="Phoenix",address="217.196.51.190"} 1\n' in found
-    assert "gx_health_monitor_last_run_seconds 1" in found
+    host = 'host="api.gxcoin.money"'
+    assert f'gx_region_up{{{host},region="Phoenix",address="217.196.51.190"}} 1\n' in found
+    assert f"gx_health_monitor_last_run_seconds{{{host}}} 1" in found
+    assert {line.split("{")[0] for line in found.splitlines()} == metrics.EDGE, "what rules and dashboards may use"
+
+
+def test_the_monitor_tells_whether_nginx_answers_on_its_own_node(watch: Watch) -> None:
+    def counted() -> dict[str, int]:
+        watch.run(SECOND)
+        lines = watch.rig.run(SECOND, f"cat {STATE}/../*/gx-health-monitor.prom").splitlines()
+        return {line.split("{")[0]: int(float(line.split()[-1])) for line in lines if line.startswith("nginx_")}
+
+    before, after = counted(), counted()
+    assert before["nginx_up"] == 1
+    assert before["nginx_connections_active"] >= 1
+    assert after["nginx_http_requests_total"] > before["nginx_http_requests_total"] > 0
+    watch.rig.run(SECOND, "nginx -s stop")
+    try:
+        assert counted() == {"nginx_up": 0}
+    finally:
+        watch.rig.run(SECOND, "nginx")
 
 
 def test_the_log_is_rotated_and_written_on(watch: Watch) -> None:

@@ -146,7 +146,7 @@ report_test() {
 # Replace what monitoring reads of a kind of job, whole or not at all. Usage: publish NAME
 publish() {
 	mkdir -p "$reports"
-	cat >"$reports/.$1.prom" && mv "$reports/.$1.prom" "$reports/$1.prom"
+	cat >"$reports/$1.new" && mv "$reports/$1.new" "$reports/$1.prom"
 }
 
 # Unix time of a set's name. Usage: timestamp NAME

@@ -7,4 +7,11 @@ set -eu
 
 rclone copy --immutable --include '/[0-9]*Z/**' /backups offsite: || fail 1 "the copy is incomplete. Fix: see the reason above; the next run goes on"
 rclone check --one-way --size-only --include '/[0-9]*Z/**' /backups offsite: || fail 1 "the copies are not those of the volume"
-say "off-site: $(rclone lsf --dirs-only offsite: | wc -l) backups"
+# The last part of the directory in the bucket.
+kind=${RCLONE_CONFIG_OFFSITE_REMOTE##*/}
+copies=$(rclone lsf --dirs-only offsite: | wc -l)
+{
+	gauge gx_off_site_last_success_timestamp_seconds "$(date +%s)" "When every backup was last known to be in the object store."
+	gauge gx_off_site_copies "$copies" "Backups in the object store."
+} | publish off-site || :
+say "off-site: $copies backups"

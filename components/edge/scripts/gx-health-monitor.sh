@@ -9,6 +9,7 @@ settings=${1:?usage: gx-health-monitor <settings file>}
 source "$settings" || exit 2
 : "${HOST_NAME:?}" "${TIMEOUT_SECONDS:?}" "${FAILURES_BEFORE_ALERT:?}" "${CERTIFICATE_WARNING_DAYS:?}"
 : "${NAME:?}" "${LOG:?}" "${STATE:?}" "${METRICS:?}" "${LOCAL_ADDRESS:?}" "${PAGERDUTY_URL:?}" "${#REGIONS[@]}"
+: "${STATUS_URL:?}"
 
 mkdir -p "$STATE" || exit 2
 exec 9>"$STATE/lock"
@@ -120,6 +121,25 @@ probe() {
     echo "${code:-000} $milliseconds ${days:-unknown}" >"$work/$address"
 }
 
+# What this node's Nginx counts, as "<name>{<labels>} <value>" lines. The names are those of nginx-prometheus-exporter.
+nginx_metrics() {
+    local status
+    status=$(curl -sf --max-time 2 "$STATUS_URL") || {
+        echo "nginx_up$1 0"
+        return
+    }
+    echo "nginx_up$1 1"
+    awk -v labels="$1" '
+        /^Active/ { print "nginx_connections_active" labels, $3 }
+        # accepted, handled, requests
+        /^ *[0-9]+ +[0-9]+ +[0-9]+ *$/ { print "nginx_http_requests_total" labels, $3 }
+        /^Reading/ {
+            print "nginx_connections_reading" labels, $2
+            print "nginx_connections_writing" labels, $4
+            print "nginx_connections_waiting" labels, $6
+        }' <<<"$status"
+}
+
 grade() {
     if (($1 < 100)); then echo good; elif (($1 <= 500)); then echo warning; else echo critical; fi
 }
@@ -146,6 +166,8 @@ done
 wait
 
 status=0
+# Several stacks may have a monitor on one node, and node exporter reads all their files as one.
+host="host=\"$HOST_NAME\""
 metrics=()
 for region in "${REGIONS[@]}"; do
     name=${region%|*} address=${region##*|}
@@ -158,7 +180,7 @@ for region in "${REGIONS[@]}"; do
         log "✗ $name - DOWN (HTTP $code)"
     fi
     remember "$address" "$address" "$up" "$FAILURES_BEFORE_ALERT" "$name is DOWN (HTTP $code)" "$name has RECOVERED"
-    labels="{region=\"$name\",address=\"$address\"}"
+    labels="{$host,region=\"$name\",address=\"$address\"}"
     metrics+=("gx_region_up$labels $up" "gx_region_http_code$labels $((10#$code))")
     metrics+=("gx_region_response_seconds$labels $(awk -v ms="$milliseconds" 'BEGIN { print ms / 1000 }')")
     if [[ $days != unknown ]]; then
@@ -169,7 +191,7 @@ for region in "${REGIONS[@]}"; do
             "the certificate of $name ends in $days days" "the certificate of $name is renewed"
     fi
 done
-metrics+=("gx_health_monitor_last_run_seconds $(date +%s)")
+metrics+=("gx_health_monitor_last_run_seconds{$host} $(date +%s)" "$(nginx_metrics "{$host}")")
 # Where Debian's node_exporter reads metrics from files, it finds them.
 [[ -d $METRICS ]] || METRICS=$STATE
 printf '%s\n' "${metrics[@]}" >"$METRICS/$NAME.prom.new" && mv "$METRICS/$NAME.prom.new" "$METRICS/$NAME.prom"
