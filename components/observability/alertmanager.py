@@ -6,13 +6,13 @@ are files that the Alertmanager mounts, or, with the Prometheus Operator, keys o
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from components.templates import render
+from settings.model import Alerts
 
 PAGERDUTY_KEY, SLACK_URL, HEARTBEAT_URL = "pagerduty-key", "slack-url", "heartbeat-url"
 _TEMPLATE = Path(__file__).parent / "templates" / "alertmanager.yaml.j2"
@@ -49,30 +49,17 @@ AFTER_A_DATABASE: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Receivers:
-    """Who is told. ``secrets`` is the directory that the shared Alertmanager mounts the files in.
-
-    ``page`` is for production alone: elsewhere a critical alert is in Slack and in the mail and wakes nobody.
-    """
-
-    page: bool
-    email: str | None
-    heartbeat: bool
-    secrets: str = "/etc/alertmanager/secrets"  # noqa: S105 - a directory
-
-
-def fragment(namespace: str, environment: str, receivers: Receivers) -> str:
+def fragment(namespace: str, environment: str, alerts: Alerts) -> str:
     """The part of a stack, as YAML."""
     return render(
         _TEMPLATE,
         namespace=namespace,
         environment=environment,
-        page=receivers.page,
-        email=receivers.email,
-        heartbeat=receivers.heartbeat,
-        secrets=receivers.secrets,
-        slack=yaml.safe_dump([_slack(environment, receivers.secrets)], default_flow_style=True, width=10_000).strip(),
+        page=alerts.page,
+        email=alerts.email,
+        heartbeat=alerts.heartbeat,
+        secrets=alerts.secrets,
+        slack=yaml.safe_dump([_slack(environment, alerts.secrets)], default_flow_style=True, width=10_000).strip(),
         after_node=AFTER_A_NODE,
         after_database=AFTER_A_DATABASE,
     )
@@ -130,7 +117,7 @@ def _route(route: Mapping[str, Any]) -> dict[str, Any]:
 def _matcher(text: str) -> dict[str, str]:
     found = re.fullmatch(r'(\w+)(=~|!~|!=|=)"(.*)"', text)
     if found is None:
-        raise ValueError(f"matcher {text!r} is not written as name=\"value\". Fix: correct {_TEMPLATE.name}")
+        raise ValueError(f'matcher {text!r} is not written as name="value". Fix: correct {_TEMPLATE.name}')
     return {"name": found[1], "matchType": found[2], "value": found[3]}
 
 

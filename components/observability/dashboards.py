@@ -26,7 +26,7 @@ _SCHEMA_VERSION = 39
 def files(settings: Settings, observability: Observability) -> dict[str, str]:
     """Every dashboard of a stack as JSON, by its name; one without anything to show is left out."""
     found = {name: dashboard(settings, observability, name) for name in NAMES}
-    return {name: json.dumps(content, indent=1) for name, content in found.items() if content is not None}
+    return {name: json.dumps(content, separators=(",", ":")) for name, content in found.items() if content is not None}
 
 
 def dashboard(settings: Settings, observability: Observability, name: str) -> dict[str, Any] | None:

@@ -244,7 +244,9 @@ def _gateway(settings: Settings) -> str | None:
 def _named(pod: Document) -> str:
     """A pod, and why it does not run."""
     status = pod.get("status", {})
-    waits = [each["state"]["waiting"].get("reason", "") for each in containers(pod) if "waiting" in each.get("state", {})]
+    waits = [
+        each["state"]["waiting"].get("reason", "") for each in containers(pod) if "waiting" in each.get("state", {})
+    ]
     return f"{pod['metadata']['name']} ({next(filter(None, waits), status.get('reason') or status.get('phase'))})"
 
 

@@ -18,13 +18,15 @@ import pytest
 import yaml
 
 from components.observability import rules
-from components.observability.alertmanager import HEARTBEAT_URL, PAGERDUTY_KEY, SLACK_URL, Receivers, fragment, merged
+from components.observability.alertmanager import HEARTBEAT_URL, PAGERDUTY_KEY, SLACK_URL, fragment, merged
 from sandbox.processes import wait_until
+from settings.model import Alerts
 from tests import stacks
 
 SECONDS = 30
-PRODUCTION = Receivers(page=True, email="ops@example.org", heartbeat=True)
-QUIET = Receivers(page=False, email=None, heartbeat=False)
+SECRETS = "/etc/alertmanager/secrets"
+PRODUCTION = Alerts(page=True, email="ops@example.org", heartbeat=True, secrets=SECRETS)
+QUIET = Alerts(page=False, heartbeat=False, secrets=SECRETS)
 # As it is before any stack adds its part.
 SHARED: dict[str, Any] = {"route": {"receiver": "shared"}, "receivers": [{"name": "shared"}]}
 ENVIRONMENTS = {"mainnet": PRODUCTION, "testnet": QUIET, "devnet": QUIET}
@@ -111,11 +113,11 @@ class Alertmanager:
         return self.sink.of(receiver, alert)
 
 
-def whole(secrets: Path | str = "/etc/alertmanager/secrets") -> dict[str, Any]:
+def whole(secrets: Path | str = SECRETS) -> dict[str, Any]:
     """The shared configuration with the parts of all environments."""
     parts = [
-        fragment(f"backend-{name}", name, Receivers(page=r.page, email=r.email, heartbeat=r.heartbeat, secrets=str(secrets)))
-        for name, r in ENVIRONMENTS.items()
+        fragment(f"backend-{name}", name, alerts.model_copy(update={"secrets": str(secrets)}))
+        for name, alerts in ENVIRONMENTS.items()
     ]
     shared = {**SHARED, "global": {"smtp_smarthost": "127.0.0.1:25", "smtp_from": "alerts@example.org"}}
     made = merged(shared, *parts)

@@ -10,15 +10,16 @@ import yaml
 from components.observability.alertmanager import (
     AFTER_A_DATABASE,
     AFTER_A_NODE,
-    Receivers,
     custom_resource,
     fragment,
     merged,
 )
+from settings.model import Alerts
 
 RULES = Path(__file__).resolve().parents[2] / "components" / "observability" / "rules"
-PRODUCTION = Receivers(page=True, email="ops@example.org", heartbeat=True)
-QUIET = Receivers(page=False, email=None, heartbeat=False)
+SECRETS = "/etc/alertmanager/secrets"
+PRODUCTION = Alerts(page=True, email="ops@example.org", heartbeat=True, secrets=SECRETS)
+QUIET = Alerts(page=False, heartbeat=False, secrets=SECRETS)
 
 
 def alerts() -> dict[str, str]:
@@ -32,7 +33,12 @@ def receivers(text: str) -> dict[str, Any]:
 
 
 def test_every_alert_that_is_silenced_or_silences_exists() -> None:
-    named = {*AFTER_A_NODE, "NodeNotReady", *AFTER_A_DATABASE, *(each for all_ in AFTER_A_DATABASE.values() for each in all_)}
+    named = {
+        *AFTER_A_NODE,
+        "NodeNotReady",
+        *AFTER_A_DATABASE,
+        *(each for all_ in AFTER_A_DATABASE.values() for each in all_),
+    }
     assert named - alerts().keys() == set()
 
 
@@ -44,14 +50,16 @@ def test_a_node_silences_warnings_alone_and_nothing_silences_itself() -> None:
 
 
 def test_only_production_pages() -> None:
-    assert "pagerduty_configs" in receivers(fragment("backend-mainnet", "mainnet", PRODUCTION))["backend-mainnet-critical"]
+    assert (
+        "pagerduty_configs" in receivers(fragment("backend-mainnet", "mainnet", PRODUCTION))["backend-mainnet-critical"]
+    )
     quiet = fragment("backend-testnet", "testnet", QUIET)
     assert "pagerduty" not in quiet
     assert receivers(quiet)["backend-testnet-critical"].keys() == {"name", "slack_configs"}
 
 
 @pytest.mark.parametrize("told", [PRODUCTION, QUIET], ids=["production", "quiet"])
-def test_no_secret_stands_in_the_text(told: Receivers) -> None:
+def test_no_secret_stands_in_the_text(told: Alerts) -> None:
     text = fragment("backend-mainnet", "mainnet", told)
     inline = {"routing_key", "service_key", "api_url", "url", "auth_password", "auth_identity", "bot_token"}
     assert not inline & set(_keys(yaml.safe_load(text)))

@@ -112,4 +112,6 @@ def test_the_clusters_own_reading_is_not() -> None:
     assert level("system:node:a", "get", "pods", groups=("system:nodes",)) == "None"
     assert level("system:node:a", "patch", "pods", groups=("system:nodes",)) == "Request"
     assert level("system:node:a", "patch", "coordination.k8s.io/leases", groups=("system:nodes",)) == "None"
-    assert level("alice", "patch", "coordination.k8s.io/leases", "kube-system", groups=("system:masters",)) == "Metadata"
+    assert (
+        level("alice", "patch", "coordination.k8s.io/leases", "kube-system", groups=("system:masters",)) == "Metadata"
+    )

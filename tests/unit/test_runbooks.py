@@ -136,7 +136,9 @@ def test_every_page_is_in_the_index_exactly_where_an_operator_looks() -> None:
 def test_every_path_of_the_project_that_a_page_names_exists() -> None:
     wrong = []
     for page in PAGES:
-        for path in re.findall(r"`((?:docs|operations|settings|checks|components|tests|sandbox)/[\w./-]+)`", page.read_text()):
+        for path in re.findall(
+            r"`((?:docs|operations|settings|checks|components|tests|sandbox)/[\w./-]+)`", page.read_text()
+        ):
             if not (ROOT / path).exists():
                 wrong.append(f"{page.name}: {path}")
     assert wrong == []

@@ -32,9 +32,7 @@ def named(kind: str, name: str, **rest: object) -> dict[str, Any]:
 
 
 def rolled_out(kind: str, name: str, replicas: int) -> dict[str, Any]:
-    return named(
-        kind, name, status={"observedGeneration": 1, "readyReplicas": replicas, "updatedReplicas": replicas}
-    )
+    return named(kind, name, status={"observedGeneration": 1, "readyReplicas": replicas, "updatedReplicas": replicas})
 
 
 def pod(name: str, claim: str | None = None) -> dict[str, Any]:
