@@ -1,7 +1,7 @@
 """Whom the alerts of a stack tell: its part of the shared Alertmanager's configuration (AL-11). Pure: no Pulumi.
 
-Critical alerts page and are in Slack and in the mail, warnings are in Slack. No secret is in the text: keys and addresses
-are files that the Alertmanager mounts, or, with the Prometheus Operator, keys of a Secret.
+Critical alerts page and are in Slack and in the mail, warnings are in Slack. No secret is in the text: keys and
+addresses are files that the Alertmanager mounts, or, with the Prometheus Operator, keys of a Secret.
 """
 
 import re

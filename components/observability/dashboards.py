@@ -1,7 +1,8 @@
 """Grafana's dashboards of one stack, from the files in ``dashboards/``. Pure: no Pulumi.
 
-A file says what is asked and how it is called; where a panel stands and how it looks is decided here, alike for all. ``@name``
-and ``when`` are those of the rules (``rules.values_of``, ``rules.facts_of``). The JSON keeps to Grafana's published schema.
+A file says what is asked and how it is called; where a panel stands and how it looks is decided here, alike for all.
+``@name`` and ``when`` are those of the rules (``rules.values_of``, ``rules.facts_of``). The JSON keeps to Grafana's
+published schema.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Items of the checklist that something other than the API server answers: database, monitoring, logs, visitors, Fabric."""
+"""Items of the checklist that others than the API server answer: database, monitoring, logs, visitors, Fabric."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Alert routes by Debian's amtool, and by a real Alertmanager with PagerDuty, Slack, mail and heartbeat on this machine.
+"""Alert routes by Debian's amtool, and by a real Alertmanager with PagerDuty, Slack, mail and heartbeat beside it.
 
-Debian's Alertmanager is 0.25: it reads the heartbeat's address from no file yet, so that one stands in the configuration here.
+Debian's Alertmanager is 0.25: it reads the heartbeat's address from no file yet, so that one is in the configuration.
 """
 
 import json
@@ -40,7 +40,7 @@ class Sink:
         sink = self
 
         class Http(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 sink.told.append((self.path.strip("/"), body))
                 self.send_response(202 if "pagerduty" in self.path else 200)

@@ -81,7 +81,7 @@ def test_parts_are_added_and_nothing_is_replaced() -> None:
     assert [route["receiver"] for route in whole["route"]["routes"]] == [
         "backend-mainnet-warning", "backend-testnet-warning", "fabric",
     ]  # fmt: skip
-    assert [each["name"] for each in whole["receivers"]][0] == "fabric"
+    assert whole["receivers"][0]["name"] == "fabric"
     assert len(whole["receivers"]) == 1 + 2 * 3
     assert whole["global"] == shared["global"]
 

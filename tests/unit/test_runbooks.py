@@ -91,7 +91,7 @@ def test_every_verb_of_kubectl_and_every_object_exists(command: Command) -> None
     kind = KINDS.get(words[1], words[1]) if len(words) > 1 else ""
     if kind in OBJECTS and words[0] != "create":
         assert [word for word in words[2:] if is_name(word) and word not in OBJECTS[kind]] == []
-    if words[0] == "exec" and is_name(words[1]):
+    if words[0] == "exec" and is_name("".join(words[1:2])):
         assert words[1] in OBJECTS["pod"]
 
 
@@ -170,7 +170,7 @@ def without_flags(command: Command) -> list[str]:
 
 def is_name(word: str) -> bool:
     """Whether a word is an object's own name, and no placeholder of the reader's."""
-    return not re.search(r"[<>$…*=X]|migration-|now$|first$|before$|postgres-promote", word)
+    return bool(word) and not re.search(r"[<>$…*=X]|migration-|now$|first$|before$|postgres-promote", word)
 
 
 def sections(page: Path) -> set[str]:

@@ -53,7 +53,8 @@ def healthy() -> dict[str, Any]:
     """A deployed mainnet, as plain JSON."""
     databases = [f"{app}-{ordinal}" for app in ("postgres", "redis") for ordinal in range(3)]
     claims = {name: f"{name.split('-')[0]}-data-{name}" for name in databases}
-    deployments = {**MAINNET.workers, **MAINNET.services}
+    deployments = {name: each.replicas for name, each in MAINNET.workers.items()}
+    deployments |= {name: each.replicas for name, each in MAINNET.services.items()}
     endpoints = (*MAINNET.fabric.orderers, *MAINNET.fabric.peers, *MAINNET.fabric.certificate_authorities)  # type: ignore[union-attr]
     return {
         "now": NOW,
@@ -83,7 +84,7 @@ def healthy() -> dict[str, Any]:
             *(named("ConfigMap", name, data={"a": "b"}) for name in ("postgres-config", "redis-config")),
             *(rolled_out("StatefulSet", name, 3) for name in ("postgres", "redis")),
             rolled_out("Deployment", "redis-proxy", 2),
-            *(rolled_out("Deployment", name, each.replicas) for name, each in deployments.items()),
+            *(rolled_out("Deployment", name, replicas) for name, replicas in deployments.items()),
             *(named("PersistentVolumeClaim", claim, status={"phase": "Bound"}) for claim in claims.values()),
             *(pod(name, claims[name]) for name in databases),
             *(pod(name) for name in deployments),
@@ -102,7 +103,7 @@ def healthy() -> dict[str, Any]:
             for each in endpoints
         ],
         "database": Database(instance="postgres-0", recovery=False, standbys=2, tables=12, unfinished=0),
-        "logs": {name: (LINE,) for name in deployments},
+        "logs": dict.fromkeys(deployments, (LINE,)),
         "up": (Sample(labels={"pod": "svc-tax-1"}, value=1),),
         "fabric_connections": (Sample(labels={"pod": "projector-1"}, value=1),),
         "log_lines": 1200.0,
@@ -114,7 +115,8 @@ def observed(*changes: Change) -> Observed:
     seen = deepcopy(healthy())
     for change in changes:
         change(seen)
-    return Observed(**{key: tuple(value) if isinstance(value, list) else value for key, value in seen.items()})
+    whole: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in seen.items()}
+    return Observed(**whole)
 
 
 def one(seen: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
@@ -184,11 +186,11 @@ BROKEN: tuple[tuple[Change, int, str, str], ...] = (
     (without("Deployment", "svc-wallet"), 15, "stop", "svc-wallet is not there"),
     (status("Deployment", "api-gateway", readyReplicas=0), 16, "stop", "api-gateway 0/3"),
     (without("Service", "svc-tax"), 17, "stop", "svc-tax:30007"),
-    (status("Pod", "svc-tax", conditions=UNREADY, containerStatuses=[CRASHING]), 18, "stop", "svc-tax (CrashLoopBackOff)"),
+    (status("Pod", "svc-tax", conditions=UNREADY, containerStatuses=[CRASHING]), 18, "stop", "svc-tax (CrashLoop"),
     (status("Pod", "svc-tax", containerStatuses=[RESTARTED]), 18, "warn", "restarted within ten minutes: svc-tax"),
     (lambda s: s.update(up="no Service"), 19, "look", "not known: no Service"),
     (lambda s: s.update(up=()), 19, "stop", "has no target"),
-    (lambda s: s.update(up=(Sample(labels={"pod": "projector-1"}, value=0),)), 19, "stop", "not answering: projector-1"),
+    (lambda s: s.update(up=(Sample(labels={"pod": "projector-1"}, value=0),)), 19, "stop", "answering: projector-1"),
     (lambda s: s["logs"].update({"svc-tax": ("GET / 200",)}), 20, "warn", "not as docs/logging.md has them: svc-tax"),
     (lambda s: s.update(log_lines=0.0), 20, "stop", "no line of the last five minutes"),
     (lambda s: s.update(log_lines="no Service"), 20, "look", "whether Loki has them is not known"),
