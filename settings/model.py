@@ -610,7 +610,7 @@ class Images(Section):
         default=None, description="Carries the schema's migrations; needed with the key migration."
     )
     postgres_exporter: ImageRef | None = Field(
-        default=None, description="prometheus-community/postgres_exporter, 0.20 or later; needed with observability."
+        default=None, description="prometheus-community/postgres_exporter 0.19; needed with observability."
     )
     redis_exporter: ImageRef | None = Field(
         default=None, description="oliver006/redis_exporter; needed with observability."

@@ -46,6 +46,7 @@ _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^\s?#]*)?")
 _SQL_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DURATION = re.compile(r"0*[1-9][0-9]{0,8}(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def dns_label(value: str) -> str:
@@ -206,6 +207,11 @@ def duration(value: str) -> str:
     if not _DURATION.fullmatch(value):
         raise ValueError("not a duration. Fix: write it as 30s, 10m, 6h or 7d")
     return value
+
+
+def seconds(value: str) -> int:
+    """A valid duration in seconds."""
+    return int(value[:-1]) * _SECONDS[value[-1]]
 
 
 def cron_schedule(value: str) -> str:

@@ -1,6 +1,5 @@
 """The health monitor of one stack on one node: its settings and its schedule."""
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from components.edge.nginx import PRIMARY_STACK, STATUS_PORT
 from components.edge.steps import SETTINGS_FILE, Step, script, secret_file_step, settings_file
 from components.templates import render
 from settings.model import Edge, Node
+from settings.types import seconds
 
 _DIRECTORY = Path(__file__).parent
 _TEMPLATES = {
@@ -18,7 +18,6 @@ _TEMPLATES = {
     "monitor.timer": _DIRECTORY / "units/monitor.timer.j2",
 }
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def alerts_step(stack: str, slack_url: str, pagerduty_key: str) -> Step:
@@ -75,11 +74,3 @@ def _name(stack: str) -> str:
 
 def _secrets(stack: str) -> str:
     return f"/etc/gx-health-monitor/{_name(stack)}.secrets"
-
-
-def seconds(duration: str) -> int:
-    """A duration of the stack file in seconds."""
-    match = re.fullmatch(r"(\d+)([smhd])", duration)
-    if match is None:
-        raise ValueError(f"{duration!r}: not a duration. Fix: write it as 30s, 10m, 6h or 7d")
-    return int(match[1]) * _SECONDS[match[2]]

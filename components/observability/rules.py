@@ -16,10 +16,10 @@ from cronsim import CronSim
 
 from checks.quota import headroom
 from checks.workloads import whole_bytes, workloads
-from components.edge.monitor import seconds
 from components.postgres.config import WriteAheadLog
 from settings import certificates
 from settings.model import Observability, Settings
+from settings.types import seconds
 
 AREAS = ("postgres", "redis", "backups", "workloads", "cqrs", "edge", "cluster", "meta")
 RUNBOOK = "alerts.md"

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from components.edge import EdgeNode, EdgeNodeArgs
-from components.edge.monitor import seconds
+from settings.types import seconds
 from components.edge.steps import Step, settings_file
 from settings.model import Challenge, Edge, JumpHost, Settings
 from tests import capture
