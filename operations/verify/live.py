@@ -39,7 +39,7 @@ def observe(settings: Settings) -> Observed:
     with ThreadPoolExecutor(max_workers=8) as pool:
         logs = pool.map(lambda app: _logs(settings, app), apps)
         urls = tuple(_urls(settings))
-        statuses = pool.map(_status, urls)
+        statuses = pool.map(status_of, urls)
         selector = f'{{namespace="{namespace}"}}'
         return Observed(
             now=datetime.now(UTC),
@@ -54,7 +54,7 @@ def observe(settings: Settings) -> Observed:
             database=_or_why(lambda: _database(settings)),
             up=_or_why(lambda: _samples(settings, prometheus, f"up{selector}")),
             fabric_connections=_or_why(
-                lambda: _samples(settings, prometheus, f"fabric_sdk_connection_status{selector}")
+                lambda: _samples(settings, prometheus, f"fabric_sdk_connectionstatus_of{selector}")
             ),
             log_lines=_or_why(lambda: _log_lines(settings, loki, selector)),
             logs=dict(zip(apps, logs, strict=True)),
@@ -157,7 +157,7 @@ def _urls(settings: Settings) -> Iterator[str]:
                 yield f"https://{settings.edge.hostname}{service.path}"
 
 
-def _status(url: str) -> int:
+def status_of(url: str) -> int:
     """HTTP status as a visitor gets it; 0 when there is no answer."""
     argv = ["curl", "--silent", "--output", "/dev/null", "--max-time", str(SECONDS), "--write-out", "%{http_code}", url]
     try:
