@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (*sorted((ROOT / "docs" / "runbooks").glob("*.md")), ROOT / "docs" / "logging.md")
+_DOCS = ROOT / "docs"
+PAGES = (*sorted((_DOCS / "runbooks").glob("*.md")), _DOCS / "logging.md", _DOCS / "alerting.md")
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<info>[a-z ]*)\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
 _PROGRAMS = ("make", "python", "kubectl", "pulumi")

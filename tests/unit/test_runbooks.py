@@ -1,9 +1,9 @@
 """Every command that a runbook gives exists, with its flags, and every page and object it names is there."""
 
 import argparse
+import importlib
 import importlib.util
 import re
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,8 +73,9 @@ def test_every_module_parses_the_flags_it_is_given(command: Command, monkeypatch
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
     monkeypatch.setattr("sys.argv", [module, *arguments])
+    package = importlib.util.find_spec(f"{module}.__main__") if (ROOT / module.replace(".", "/")).is_dir() else None
     with pytest.raises(Parsed):
-        runpy.run_module(module, run_name="__main__")
+        importlib.import_module(f"{module}.__main__" if package else module).main()
 
 
 @parametrized("kubectl")
