@@ -18,6 +18,7 @@ OPTIONAL_TYPES = frozenset(
         "cloudflare:index/loadBalancer:LoadBalancer",
         "cloudflare:index/loadBalancerMonitor:LoadBalancerMonitor",
         "cloudflare:index/loadBalancerPool:LoadBalancerPool",
+        "kubernetes:monitoring.coreos.com/v1alpha1:AlertmanagerConfig",
     }
 )
 RESOURCE_TYPES = frozenset(
