@@ -90,8 +90,10 @@ def _remove_volumes() -> None:
 
 def patch(size: int) -> dict[str, object]:
     """What makes of the base stack one with ``size`` services on the simulated nodes, and a quota for them."""
-    found = stackfile.config(render(BASE).read_text(encoding="utf-8"))["services"]
+    base = stackfile.config(render(BASE).read_text(encoding="utf-8"))
+    found, workers = base["services"], base["workers"]
     assert isinstance(found, dict)
+    assert isinstance(workers, dict)
     gone: dict[str, object] = dict.fromkeys(found)
     service = {
         "replicas": 1,
@@ -120,6 +122,7 @@ def patch(size: int) -> dict[str, object]:
         "placement": {family: {"require": {"hostnames": list(NODES)}} for family in ("databases", "workloads")},
         "quota": {"requests": sizes, "limits": sizes, "pods": 2 * size + 10},
         "postgres": {"maxConnections": 100 + 4 * size, "connectionsPerPod": 1},
+        "workers": dict.fromkeys(workers, {"fabricAccess": False}),
         "services": {**gone, **dict.fromkeys(names, service)},
         "images": {"workloads": {**gone, **dict.fromkeys(names, "ghcr.io/gx-protocol/generated:1")}},
     }

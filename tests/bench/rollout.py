@@ -50,8 +50,8 @@ def patch() -> dict[str, object]:
         **scratch.settings(STACK, NAMESPACE),
         "postgres": _SMALL,
         "redis": {**_SMALL, "maxMemory": "64Mi"},
-        "workers": dict.fromkeys(workers, _SMALL),
-        "services": {name: {**_SMALL, **_other_port(services[name])} for name in services},
+        "workers": dict.fromkeys(workers, {**_SMALL, "fabricAccess": False}),
+        "services": {name: {**_SMALL, **_other_port(services[name]), "fabricAccess": False} for name in services},
     }
 
 

@@ -20,6 +20,8 @@ def settings(stack: str, namespace: str) -> dict[str, object]:
             "protectData": False,
         },
         "cluster": {"storageClass": "local-path"},
+        # The Fabric network of the deployed stack is no other environment's to use.
+        "fabric": None,
         **tls(namespace),
     }
 

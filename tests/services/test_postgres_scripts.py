@@ -56,7 +56,7 @@ class Cluster:
         files = server_files(ServerTls(certificate=pair.certificate, key=SecretStr(pair.key), authority=authority))
         write_files(self.lab.scratch / "tls", files, mode=0o440, gid=UID)
 
-    def start(self, ordinal: int) -> Pod:
+    def start(self, ordinal: int, watch_seconds: str = "0.5") -> Pod:
         """Start a pod with the server's container, whose script takes the init container's decision too."""
         name, data = f"postgres-{ordinal}", self.lab.scratch / f"data-{ordinal}"
         pod = self.lab.pod(
@@ -75,7 +75,7 @@ class Cluster:
                 env={
                     "PGDATA": "/var/lib/postgresql/data/pgdata",
                     "PGPASSFILE": config.PGPASS,
-                    "WATCH_SECONDS": "0.5",
+                    "WATCH_SECONDS": watch_seconds,
                     "SETTLE_SECONDS": "3",
                 },
             )
@@ -404,6 +404,14 @@ def test_a_former_primary_that_meets_only_a_newer_standby_waits(cluster: Cluster
     cluster.configure(primary_ordinal=heir)
     cluster.start(heir)
     cluster.await_standbys(heir, 2)
+
+
+def test_a_new_database_lets_its_first_client_in_with_its_password(lab: Lab) -> None:
+    cluster = Cluster(lab, members=1)
+    cluster.start(0, watch_seconds="600")
+    cluster.await_answer(0, "select 1", "1")
+    first = cluster.client(0, "owner", "select 1")
+    assert first.returncode == 0, first.stderr
 
 
 def test_an_empty_volume_stays_empty_until_a_new_database_is_allowed(lab: Lab) -> None:

@@ -116,6 +116,8 @@ bootstrap() {
 		{ cat "$PGDATA.tmp/bootstrap.log" >&2; exit 1; }
 	psql --no-psqlrc --quiet --host=/var/run/postgresql --username="$ADMIN" --dbname=postgres --set=database="$DATABASE" \
 		--file="$config/bootstrap.sql" >&2
+	# Whoever connects first finds the passwords there.
+	reconcile
 	pg_ctl --pgdata="$PGDATA.tmp" --wait --silent --mode=fast stop >&2
 	rm "$PGDATA.tmp/bootstrap.log"
 	mv "$PGDATA.tmp" "$PGDATA"

@@ -44,6 +44,12 @@ peer_slots() {
 	done
 }
 
+# Bring slots and passwords of the server in this container in line with the settings and the mounted Secret.
+reconcile() {
+	psql --no-psqlrc --quiet --host=/var/run/postgresql --username="$ADMIN" --dbname=postgres \
+		--set=slots="$(peer_slots)" --set=admin="$ADMIN" --file="$config/reconcile.sql" >&2
+}
+
 # The replication password for libpq; ':' and '\' are special there.
 # https://www.postgresql.org/docs/15/libpq-pgpass.html
 write_pgpass() {

@@ -34,11 +34,6 @@ digest() {
 	cat "$@" | sha256sum
 }
 
-reconcile() {
-	psql --no-psqlrc --quiet --host=/var/run/postgresql --username="$ADMIN" --dbname=postgres \
-		--set=slots="$(peer_slots)" --set=admin="$ADMIN" --file="$config/reconcile.sql" >&2
-}
-
 receives() {
 	[ "$(psql --no-psqlrc -qAt --host=/var/run/postgresql --username="$ADMIN" --dbname=postgres \
 		-c "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")" = 1 ]

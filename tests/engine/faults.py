@@ -1,0 +1,366 @@
+"""Faults of the deployed Postgres on the sandbox's real nodes, and writers that know what was acknowledged to them.
+
+A writer's word is a line in its log: who wrote, the row's number, the instance that acknowledged it. The kubelet's log
+has the time.
+"""
+
+import json
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from components.network_policies import POSTGRES_ACCESS
+from components.postgres.pod import UID
+from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
+from operations.manifest import in_camel_case
+from sandbox import layout as where
+from sandbox import netns, processes
+from tests.engine.stack import LAYOUT, Stack, get, kubectl, run
+
+WORKER = where.NODES[3].name
+"""The node that holds no database: a writer there meets none of the faults."""
+_SCRIPT = Path(__file__).parent / "files" / "writer.sh"
+_PSQL = ("psql", "-XqAt", "-h", "/var/run/postgresql", "-U", "gx_admin", "-c")
+_IN_SERVER = ("-c", "postgres", "--")
+STANDBYS = "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'"
+QUORUM, LOCAL = "on", "local"
+
+
+def awaited(what: str, holds: Any, timeout: float = 300) -> None:  # noqa: ANN401 - any condition
+    """Wait for a condition on the platform."""
+    processes.wait_until(what, holds, timeout=timeout)
+
+
+def sandbox(*argv: str) -> None:
+    """A sandbox command that has to succeed."""
+    run(LAYOUT.root / ".venv/bin/python", "-m", "sandbox", *argv).ok()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledged:
+    """A row that a writer was told is committed: when (Unix time), by which instance, and how durably."""
+
+    at: float
+    row: str
+    by: str
+    durability: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Writer:
+    name: str
+    node: str
+    instances: Sequence[int]
+    durability: str
+    pause: float
+
+
+class Databases:
+    """The Postgres instances of a stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.namespace = stack.namespace
+
+    def pod(self, ordinal: int) -> dict[str, Any]:
+        """The pod of an instance as the API server has it."""
+        found: dict[str, Any] = json.loads(
+            kubectl("get", "pod", "-n", self.namespace, f"postgres-{ordinal}", "-o", "json")
+        )
+        return found
+
+    def node(self, ordinal: int) -> str:
+        """The node of an instance."""
+        return str(self.pod(ordinal)["spec"]["nodeName"])
+
+    def exec(self, ordinal: int, *argv: str) -> str:
+        """What a command in an instance's container prints."""
+        return kubectl("exec", "-n", self.namespace, f"postgres-{ordinal}", *_IN_SERVER, *argv).strip()
+
+    def ask(self, ordinal: int, sql: str, database: str = "postgres") -> str:
+        """What an instance answers its administrator."""
+        return self.exec(ordinal, *_PSQL, sql, "-d", database)
+
+    def answers(self, ordinal: int, sql: str, wanted: str) -> bool:
+        """Whether an instance answers, and with that."""
+        argv = ("exec", "-n", self.namespace, f"postgres-{ordinal}", *_IN_SERVER, *_PSQL, sql, "-d", "postgres")
+        return run(where.current().root / "sandbox/bin/kubectl", *argv).output.strip() == wanted
+
+    def redundant(self, primary: int) -> bool:
+        """Whether both others confirm a primary's commits."""
+        return self.answers(primary, STANDBYS, "2")
+
+    def rows(self, ordinal: int) -> set[str]:
+        """The rows of all writers that an instance has."""
+        return set(self.ask(ordinal, "select writer || '|' || number from faults.ledger", "gx_protocol").splitlines())
+
+    def container(self, ordinal: int) -> str:
+        """Identifier of the server's running container."""
+        (status,) = self.pod(ordinal)["status"]["containerStatuses"]
+        return str(status["containerID"]).rpartition("/")[2]
+
+    def first_process(self, ordinal: int) -> int:
+        """The first process of the server's container, as the host numbers it."""
+        container = self.container(ordinal)
+        for directory in Path("/proc").iterdir():
+            try:
+                inside = container in (directory / "cgroup").read_text()
+                if inside and _number_inside(directory) == "1":
+                    return int(directory.name)
+            except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+                continue
+        raise AssertionError(f"no process of container {container}")
+
+    def volume(self, ordinal: int) -> str:
+        """Directory of an instance's volume on its node."""
+        claim = json.loads(
+            kubectl("get", "pvc", "-n", self.namespace, f"postgres-data-postgres-{ordinal}", "-o", "json")
+        )
+        return kubectl("get", "pv", claim["spec"]["volumeName"], "-o", "jsonpath={.spec.local.path}").strip()
+
+    def lose_volumes(self, *ordinals: int) -> None:
+        """Delete instances with all that they have, at once; new ones are made."""
+        pods = [f"postgres-{ordinal}" for ordinal in ordinals]
+        kubectl("delete", "pvc", "-n", self.namespace, *(f"postgres-data-{pod}" for pod in pods), "--wait=false")
+        kubectl("delete", "pod", "-n", self.namespace, *pods, "--wait")
+
+
+def _number_inside(process: Path) -> str:
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return line.split()[-1]
+    return ""
+
+
+class Writers:
+    """Clients in pods of their own: two that go wherever writes are accepted, and one beside each instance."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._namespace = databases.namespace
+        self._writers = [
+            _Writer(name="quorum", node=WORKER, instances=(0, 1, 2), durability=QUORUM, pause=0.1),
+            _Writer(name="local", node=WORKER, instances=(0, 1, 2), durability=LOCAL, pause=0.3),
+            *(
+                _Writer(name=f"beside-{n}", node=databases.node(n), instances=(n,), durability=QUORUM, pause=0.5)
+                for n in range(3)
+            ),
+        ]
+        self._harvest: dict[str, Acknowledged] = {}
+
+    def start(self) -> None:
+        """Create the pods."""
+        script = {"writer.sh": _SCRIPT.read_text()}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "writers"}, "data": script}
+        objects = [config, *(self._pod(writer) for writer in self._writers)]
+        kubectl_apply(self._namespace, objects)
+
+    def stop(self) -> None:
+        """Delete the pods."""
+        kubectl("delete", "pod", "-n", self._namespace, "-l", "app=writers", "--grace-period=0", "--force", "--wait")
+        kubectl("delete", "configmap", "-n", self._namespace, "writers")
+
+    def acknowledged(self) -> list[Acknowledged]:
+        """Everything acknowledged so far, in order of time. A pod that cannot be asked is asked again the next time."""
+        for writer in self._writers:
+            self._read(writer)
+        return sorted(self._harvest.values(), key=lambda each: each.at)
+
+    def await_rows(self, count: int, by: int, since: float, timeout: float = 120) -> Acknowledged:
+        """Wait for rows with the quorum's word from an instance after a time; the first of them."""
+        found: list[Acknowledged] = []
+
+        def enough() -> bool:
+            self._read(self._writers[0])
+            found[:] = [
+                each
+                for each in self._harvest.values()
+                if each.by == f"postgres-{by}" and each.at > since and each.durability == QUORUM
+            ]
+            return len(found) >= count
+
+        awaited(f"{count} rows acknowledged by postgres-{by}", enough, timeout)
+        return min(found, key=lambda each: each.at)
+
+    def _read(self, writer: _Writer) -> None:
+        # A container that was killed with its node has left its words to `--previous`.
+        for earlier in ([], ["--previous"]):
+            argv = ("logs", "-n", self._namespace, f"writer-{writer.name}", "--timestamps", *earlier)
+            done = run(LAYOUT.root / "sandbox/bin/kubectl", *argv)
+            for line in done.output.splitlines() if done.code == 0 else ():
+                stamp, _, said = line.partition(" ")
+                name, number, instance = said.split("|")
+                row = f"{name}|{number}"
+                moment = datetime.fromisoformat(f"{stamp[:26]}+00:00").timestamp()
+                self._harvest.setdefault(
+                    row, Acknowledged(at=moment, row=row, by=instance, durability=writer.durability)
+                )
+
+    def _pod(self, writer: _Writer) -> Mapping[str, Any]:
+        env = {
+            "WRITER": writer.name,
+            "INSTANCES": " ".join(map(str, writer.instances)),
+            "SYNCHRONOUS_COMMIT": writer.durability,
+            "PAUSE": str(writer.pause),
+        }
+        password = {"secret_key_ref": {"name": "postgres-secrets", "key": "owner"}}
+        size = {"cpu": "100m", "memory": "128Mi"}
+        container = {
+            "name": "writer",
+            "image": "docker.io/library/postgres:15-alpine",
+            "image_pull_policy": "IfNotPresent",
+            "command": ["sh", "/writer/writer.sh"],
+            "env": [
+                *({"name": name, "value": value} for name, value in env.items()),
+                {"name": "PGPASSWORD", "value_from": password},
+            ],
+            "resources": {"requests": size, "limits": {"cpu": "200m", "memory": "128Mi"}},
+            "security_context": CONTAINER_SECURITY_CONTEXT,
+            "volume_mounts": [
+                {"name": "script", "mount_path": "/writer"},
+                {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a volume of the pod's own
+            ],
+        }
+        spec = {
+            "node_name": writer.node,
+            "security_context": pod_security_context(UID),
+            "automount_service_account_token": False,
+            "termination_grace_period_seconds": 0,
+            # It stays where it is whatever happens to its node.
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [container],
+            "volumes": [{"name": "script", "config_map": {"name": "writers"}}, {"name": "tmp", "empty_dir": {}}],
+        }
+        labels = {"app": "writers", POSTGRES_ACCESS: "true"}
+        metadata = {"name": f"writer-{writer.name}", "labels": labels}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": in_camel_case(spec)}
+
+
+def kubectl_apply(namespace: str, objects: Sequence[Mapping[str, Any]]) -> None:
+    """Create or change objects in a namespace."""
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    run(LAYOUT.root / "sandbox/bin/kubectl", "apply", "-n", namespace, "-f", "-", stdin=whole).ok()
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+# Each strikes the primary when it is entered, and is healed when it is left.
+
+
+@contextmanager
+def killed_server(databases: Databases, ordinal: int) -> Iterator[None]:
+    """SIGKILL to the server; its container ends, and the kubelet starts it again."""
+    databases.exec(ordinal, "sh", "-c", 'kill -9 "$(head -n 1 "$PGDATA/postmaster.pid")"')
+    yield
+
+
+@contextmanager
+def killed_container(databases: Databases, ordinal: int) -> Iterator[None]:
+    """SIGKILL to the container's first process, and with it to all of them."""
+    processes.kill(databases.first_process(ordinal))
+    yield
+
+
+@contextmanager
+def dead_node(databases: Databases, ordinal: int) -> Iterator[None]:
+    """The node loses power, and has it back later."""
+    node = databases.node(ordinal)
+    sandbox("node", "stop", node)
+    try:
+        yield
+    finally:
+        sandbox("node", "start", node)
+
+
+@contextmanager
+def cut_node(databases: Databases, ordinal: int) -> Iterator[None]:
+    """The node's network swallows every packet; the primary and a client beside it go on."""
+    node = databases.node(ordinal)
+    sandbox("node", "cut", node)
+    try:
+        yield
+    finally:
+        sandbox("node", "heal", node)
+
+
+@contextmanager
+def full_disk(databases: Databases, ordinal: int) -> Iterator[None]:
+    """The volume is full: no segment of write-ahead log can be made, and the server gives up."""
+    node, directory = databases.node(ordinal), databases.volume(ordinal)
+    with _small_volume(databases, ordinal, node, directory):
+        in_node(node, f"cat /dev/zero >{shlex.quote(directory)}/filler || true")
+        container = databases.container(ordinal)
+        switch = "select pg_switch_wal() from (select pg_logical_emit_message(true, 'filler', repeat('x', 1000))) t"
+        awaited(
+            "the server has given up",
+            lambda: _asked_to_switch(databases, ordinal, switch) != container,
+        )
+        yield
+        in_node(node, f"rm {shlex.quote(directory)}/filler")
+
+
+def _asked_to_switch(databases: Databases, ordinal: int, sql: str) -> str:
+    """Have the server need more of its write-ahead log; the container that runs then, or ran last."""
+    databases.answers(ordinal, sql, "")
+    return databases.container(ordinal)
+
+
+@contextmanager
+def _small_volume(databases: Databases, ordinal: int, node: str, directory: str) -> Iterator[None]:
+    """An instance's volume on a file system of its own with little room, while the pod is away for a moment."""
+    quoted = shlex.quote(directory)
+    used = int(in_node(node, f"du -sm {quoted} | cut -f1"))
+    with _away(databases, ordinal, node):
+        in_node(
+            node,
+            f"mkdir -p /mnt/small && mount -t tmpfs -o size={used + 100}m tmpfs /mnt/small"
+            f" && cp -a {quoted}/. /mnt/small/ && mount --move /mnt/small {quoted}",
+        )
+    yield
+    with _away(databases, ordinal, node):
+        in_node(
+            node,
+            f"mkdir -p /mnt/small && mount --move {quoted} /mnt/small && find {quoted} -mindepth 1 -delete"
+            f" && cp -a /mnt/small/. {quoted}/ && umount /mnt/small",
+        )
+
+
+@contextmanager
+def _away(databases: Databases, ordinal: int, node: str) -> Iterator[None]:
+    """The pod of an instance ends, and another starts in the end."""
+    name = f"postgres-{ordinal}"
+    kubectl("cordon", node)
+    try:
+        kubectl("delete", "pod", "-n", databases.namespace, name, "--wait")
+        yield
+    finally:
+        kubectl("uncordon", node)
+    awaited(
+        f"{name} runs again",
+        lambda: any(
+            pod["metadata"]["name"] == name and pod["status"]["phase"] == "Running"
+            for pod in get("pods", databases.namespace)
+        ),
+    )
+
+
+def in_node(node: str, command: str) -> str:
+    """What a shell command on a node prints."""
+    return netns.run_in(LAYOUT, node, ["sh", "-euc", command])
+
+
+FAULTS = {
+    "server killed": killed_server,
+    "container killed": killed_container,
+    "node dead": dead_node,
+    "node cut off": cut_node,
+    "disk full": full_disk,
+}
+
+
+def now() -> float:
+    """The clock of the writers' logs."""
+    return time.time()
