@@ -155,7 +155,7 @@ def displaced(stack: Placed, placement: Placement, nodes: Sequence[str]) -> Disp
         for host in placement.get(each.name, ()):
             if host in index:
                 scheduler.put(number, index[host])
-            elif stack.workload[each.name].claims:
+            elif stack.workload[each.name].tied:
                 tied[each.name] += 1
             else:
                 moving.append(number)
@@ -170,7 +170,7 @@ def _freely(stack: Placed, nodes: Sequence[str]) -> bool:
     survivors = {host.name: host for host in stack.hosts if host.name not in nodes}
     movable = []
     for each in stack.groups:
-        if not stack.workload[each.name].claims:
+        if not stack.workload[each.name].tied:
             movable.append(each)
             continue
         for name in placement.get(each.name, ()):

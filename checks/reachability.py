@@ -33,6 +33,7 @@ SYSTEM_NAMESPACE = "kube-system"
 # Stands for every namespace that the stack file does not name: policies tell namespaces apart by their names alone.
 ELSEWHERE = "another-namespace"
 DNS_LABELS = {"k8s-app": "kube-dns"}
+_POSTGRES_CLIENTS = frozenset({Role.POSTGRES_PROMOTE, Role.POSTGRES_CLIENT, Role.POSTGRES_EXPORTER})
 INTERNET = ("1.1.1.1", "2606:4700:4700::1111", "169.254.169.254")
 Declared = Mapping[str, tuple[Policy, ...]]
 
@@ -216,7 +217,7 @@ def labels(pod: Pod) -> dict[str, str]:
     """Labels that the components give a pod of this kind; ``tests/program/test_reachability.py`` compares them."""
     application = pod.role in {Role.WORKER, Role.SERVICE}
     access = {
-        POSTGRES_ACCESS: application or pod.role in {Role.POSTGRES_PROMOTE, Role.POSTGRES_CLIENT},
+        POSTGRES_ACCESS: application or pod.role in _POSTGRES_CLIENTS,
         REDIS_ACCESS: application or pod.role is Role.REDIS_CLIENT,
         SERVICE_ACCESS: pod.role is Role.SERVICE,
         FABRIC_ACCESS: pod.fabric,

@@ -110,6 +110,7 @@ class Workload:
         one_per_node: Two of its pods never share a node.
         max_surge, max_unavailable: Of a roll-out. A StatefulSet replaces one pod at a time and surges none.
         min_available: Of its PodDisruptionBudget; None without one.
+        reads_volume: It mounts a volume that another's claim made.
         schedule: Of a CronJob, in UTC.
         deadline: Longest run of a job, in seconds.
         start_within: How late a scheduled job may still start, in seconds.
@@ -127,6 +128,7 @@ class Workload:
     max_unavailable: int = 1
     min_available: int | None = None
     claims: tuple[Claim, ...] = ()
+    reads_volume: bool = False
     schedule: str | None = None
     deadline: int | None = None
     start_within: int = 0
@@ -135,6 +137,11 @@ class Workload:
     def lasting(self) -> bool:
         """Whether the pods are always there; those of jobs come and go."""
         return self.kind in {Kind.DEPLOYMENT, Kind.STATEFUL_SET}
+
+    @property
+    def tied(self) -> bool:
+        """Whether its pods stay pending when the node of their volume is lost."""
+        return bool(self.claims) or self.reads_volume
 
     @cached_property
     def requests(self) -> Amounts:
@@ -295,6 +302,7 @@ def _exporters(sized: Observability, backups: Backups | None, placement: Placeme
             placement=where,
             max_surge=1,
             max_unavailable=0,
+            reads_volume=name in readers,
             containers=(_part(name, "observability", "exporter", sized.exporter_requests, sized.exporter_limits),),
         )
 

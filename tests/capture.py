@@ -18,6 +18,9 @@ OPTIONAL_TYPES = frozenset(
         "cloudflare:index/loadBalancer:LoadBalancer",
         "cloudflare:index/loadBalancerMonitor:LoadBalancerMonitor",
         "cloudflare:index/loadBalancerPool:LoadBalancerPool",
+        "kubernetes:monitoring.coreos.com/v1:PodMonitor",
+        "kubernetes:monitoring.coreos.com/v1:PrometheusRule",
+        "kubernetes:monitoring.coreos.com/v1:ServiceMonitor",
         "kubernetes:monitoring.coreos.com/v1alpha1:AlertmanagerConfig",
     }
 )

@@ -20,6 +20,7 @@ POSTGRES = frozenset(
         "pg_replication_lag_seconds",
         "pg_replication_slot_safe_wal_size_bytes",
         "pg_replication_slot_slot_is_active",
+        "pg_replication_slot_wal_status",
         "pg_replication_slots_pg_wal_lsn_diff",
         "pg_stat_activity_count",
         "pg_stat_activity_max_tx_duration",
@@ -191,8 +192,19 @@ NODES = frozenset(
 )
 """The node exporter of every host."""
 
-PROMETHEUS = frozenset({"ALERTS", "ALERTS_FOR_STATE", "up", "scrape_duration_seconds", "scrape_samples_scraped"})
-"""Prometheus itself."""
+PROMETHEUS = frozenset(
+    {
+        "ALERTS",
+        "ALERTS_FOR_STATE",
+        "alertmanager_notifications_failed_total",
+        "alertmanager_notifications_total",
+        "prometheus_rule_evaluation_failures_total",
+        "scrape_duration_seconds",
+        "scrape_samples_scraped",
+        "up",
+    }
+)
+"""Prometheus and Alertmanager themselves."""
 
 EXPORTED: Mapping[str, frozenset[str]] = {
     "postgres": POSTGRES,

@@ -57,7 +57,9 @@ class Observability(Component):
         settings = args.settings
         images, placement = settings.images, settings.placement.workloads
         if images.postgres_exporter is None or images.redis_exporter is None:
-            raise ValueError("images.postgresExporter or redisExporter is missing. Fix: name both, or drop observability")
+            raise ValueError(
+                "images.postgresExporter or redisExporter is missing. Fix: name both, or drop observability"
+            )
         password = settings.secrets.postgres.exporter.get_secret_value()
         login = exporters.login(password)
         k8s.core.v1.Secret(
@@ -115,9 +117,7 @@ class Observability(Component):
             k8s.core.v1.Service(
                 self.child_name(f"{app}-service"),
                 # Whether it has endpoints is the Deployment's to say.
-                metadata=owned(
-                    app, args.namespace, labels={"app": app}, annotations={"pulumi.com/skipAwait": "true"}
-                ),
+                metadata=owned(app, args.namespace, labels={"app": app}, annotations={"pulumi.com/skipAwait": "true"}),
                 spec={"type": "ClusterIP", "selector": {"app": app}, "ports": [port]},
                 opts=self.child(),
             )

@@ -12,6 +12,11 @@ PAUSE = "registry.k8s.io/pause:3.9"
 POSTGRES = "docker.io/library/postgres:15-alpine"
 REDIS = "docker.io/library/redis:7-alpine"
 HAPROXY = "docker.io/library/haproxy:2.6-alpine"
+EXPORTERS = {
+    "postgres_exporter": "quay.io/prometheuscommunity/postgres-exporter:v0.19.1",
+    "redis_exporter": "docker.io/oliver006/redis_exporter:v1.74.0",
+    "node_exporter": "quay.io/prometheus/node-exporter:v1.9.1",
+}
 
 APPLICATIONS = (
     "api-gateway",
@@ -72,6 +77,13 @@ COREDNS_CONFIG = ImageConfig(
     user="65532:65532", env={"PATH": _PATH}, entrypoint=("/coredns",), ports=("53/udp", "53/tcp"), labels=_BUILT
 )
 PAUSE_CONFIG = ImageConfig(user="65535:65535", env={"PATH": _PATH}, entrypoint=("/pause",), labels=_BUILT)
+
+
+def exporter_config(program: str) -> ImageConfig:
+    """How the image of an exporter starts."""
+    return ImageConfig(user="65534:65534", env={"PATH": _PATH}, entrypoint=(f"/{program}",), labels=_BUILT)
+
+
 STANDIN_CONFIG = ImageConfig(
     user="1000:1000",
     # The Go runtime otherwise starts one thread per processor and lets the heap double.

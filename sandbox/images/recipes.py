@@ -93,4 +93,5 @@ RECIPES = (
     _program("pause", [definitions.PAUSE], definitions.PAUSE_CONFIG),
     _program("standin", [application(service) for service in APPLICATIONS], definitions.STANDIN_CONFIG),
     _program("coredns", [definitions.COREDNS], definitions.COREDNS_CONFIG),
+    *(_program(tool, [ref], definitions.exporter_config(tool)) for tool, ref in definitions.EXPORTERS.items()),
 )

@@ -56,6 +56,15 @@ MODULES = (
     ),
     Module(name="coredns", directory=_PINS / "coredns", tools={"coredns": "github.com/coredns/coredns"}),
     Module(
+        name="exporters",
+        directory=_PINS / "exporters",
+        tools={
+            "postgres_exporter": "github.com/prometheus-community/postgres_exporter/cmd/postgres_exporter",
+            "redis_exporter": "github.com/oliver006/redis_exporter",
+            "node_exporter": "github.com/prometheus/node_exporter",
+        },
+    ),
+    Module(
         name="gofakes3",
         directory=_PINS / "gofakes3",
         tools={"gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3"},

@@ -16,7 +16,7 @@ from components.migration import DatabaseMigration, DatabaseMigrationArgs
 from components.namespace import BackendNamespace, BackendNamespaceArgs
 from components.network import NetworkPolicies, NetworkPoliciesArgs
 from components.network_policies import fabric_ingress, policies
-from components.observability import SharedMonitoring, SharedMonitoringArgs
+from components.observability import Observability, ObservabilityArgs, SharedMonitoring, SharedMonitoringArgs
 from components.postgres import PostgresCluster, PostgresClusterArgs
 from components.redis import RedisCluster, RedisClusterArgs
 from components.tls import ServerTls
@@ -153,6 +153,19 @@ def _migration(name: str, values: Settings) -> None:
     DatabaseMigration(name, args)
 
 
+def _observability(name: str, values: Settings) -> None:
+    assert values.observability is not None
+    args = ObservabilityArgs(
+        namespace=name,
+        priority_class=name,
+        settings=values,
+        observability=values.observability,
+        redis_password=SecretKey(name="redis-secrets", key="exporter", digest="one"),
+        authority=ConfigSource(name="database-authority", digest="one"),
+    )
+    Observability(name, args)
+
+
 def _dns(name: str, values: Settings) -> None:
     assert values.dns is not None
     DnsFailover(name, DnsFailoverArgs(dns=values.dns, nodes=values.cluster.nodes, stack=name))
@@ -196,6 +209,7 @@ BUILDERS: dict[type[Component], Callable[[str, Settings], None]] = {
     EdgeNode: _edge,
     NetworkPolicies: _network,
     NodeFirewall: _firewall,
+    Observability: _observability,
     PostgresCluster: _postgres,
     RedisCluster: _redis,
     SharedMonitoring: _monitoring,
@@ -217,6 +231,7 @@ def test_the_components_are_these() -> None:
         "gx:edge:NodeFirewall",
         "gx:platform:BackendNamespace",
         "gx:platform:NetworkPolicies",
+        "gx:platform:Observability",
         "gx:platform:SharedMonitoring",
     ]
 

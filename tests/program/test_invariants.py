@@ -248,6 +248,9 @@ def test_every_object_is_in_the_stacks_own_namespace(program: Capture) -> None:
     whole_cluster = {"Namespace", "PriorityClass"}
     for resource in kubernetes(program):
         expected = None if resource.type.rsplit(":", 1)[-1] in whole_cluster else namespace.kubernetes_name
+        if resource.name == "observability-prometheus":
+            # Prometheus mounts what is in its own namespace.
+            expected = settings("mainnet").cluster.monitoring_namespace
         assert resource.namespace == expected, resource.name
 
 

@@ -170,7 +170,10 @@ def test_a_certificate_that_ends_soon_is_told_once(watch: Watch) -> None:
             watch.run(SECOND)
         assert watch.slack() == ["[api.gxcoin.money] the certificate of Kuala Lumpur ends in 13 days"]
         metrics = watch.rig.run(SECOND, f"cat {STATE}/gx-health-monitor.prom")
-        assert 'gx_region_certificate_days{host="api.gxcoin.money",region="Kuala Lumpur",address="72.60.210.201"} 13\n' in metrics
+        assert (
+            'gx_region_certificate_days{host="api.gxcoin.money",region="Kuala Lumpur",address="72.60.210.201"} 13\n'
+            in metrics
+        )
     finally:
         watch.rig.write(SECOND, edge_hosts.CA_BUNDLE, trusted)
         watch.rig.run(FIRST, f"rm -r {live}; cp -a /root/kept {live}; nginx -s reload")

@@ -1,7 +1,6 @@
 """Grafana's dashboards: valid by its published schemas, of metrics that exist, alike in every environment."""
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from components.observability import dashboards, rules
 from components.observability.metrics import METRICS
 from settings.model import Observability, Settings
 from tests import stacks
+from tests.promql import metric_names
 
 SCHEMAS = Path(__file__).parent / "golden" / "grafana"
 ENVIRONMENTS = ("mainnet", "testnet", "devnet")
-# A word of an expression that is no function.
-_NAME = re.compile(r"\b[a-zA-Z_:][\w:]*\b(?!\s*\()")
 
 
 def of(stack: str) -> tuple[Settings, Observability]:
@@ -78,11 +76,6 @@ def test_every_metric_is_exported_or_recorded(stack: str) -> None:
     assert unknown == set()
 
 
-def test_a_metric_is_told_from_labels_and_functions() -> None:
-    expr = 'sum by (le, pod) (rate(a_total{b="c",d!="e"}[$__rate_interval])) / on (pod) group_left gx:x:y or vector(0)'
-    assert metric_names(expr) == {"a_total", "gx:x:y"}
-
-
 @pytest.mark.parametrize("stack", ENVIRONMENTS)
 def test_every_panel_has_a_place_of_its_own_and_says_what_it_shows(stack: str) -> None:
     for content in made(stack).values():
@@ -117,11 +110,3 @@ def test_environments_differ_in_what_they_have_alone() -> None:
     assert len(set(uids)) == len(uids)
     for stack in ("testnet", "devnet"):
         assert "backend-mainnet" not in json.dumps(made(stack))
-
-
-def metric_names(expr: str) -> set[str]:
-    """The metrics that an expression reads."""
-    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"", "", expr)
-    bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
-    words = {"or", "and", "unless", "bool", "group_left", "group_right", "offset"}
-    return set(_NAME.findall(bare)) - words

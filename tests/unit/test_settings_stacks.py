@@ -55,10 +55,13 @@ def test_environments_give_way_in_order_and_all_of_them_to_fabric() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stack", "cpu", "memory_gib", "pods"), [("mainnet", "14.5", "29.375", 39), ("testnet", "5", "10.25", 13)]
+    ("stack", "cpu", "memory_gib", "pods"), [("mainnet", "14.9", "29.875", 43), ("testnet", "5.4", "10.75", 17)]
 )
 def test_requests_add_up_to_what_the_capacity_table_says(stack: str, cpu: str, memory_gib: str, pods: int) -> None:
-    """14.0 cores and 28.75Gi of the document's services, three sentinels and two proxies (requirements, section 2)."""
+    """14.0 cores and 28.75Gi of the document's services, three sentinels and two proxies (requirements, section 2).
+
+    And the exporters: one for each database and for each volume of backups.
+    """
     every = [each for each in workloads(stacks.settings(stack)) if each.lasting]
     assert sum(each.requests.cpu * each.replicas for each in every) == Decimal(cpu) * 1000
     assert sum(each.requests.memory * each.replicas for each in every) == Decimal(memory_gib) * 2**30
