@@ -22,6 +22,7 @@ from components.observability.alertmanager import HEARTBEAT_URL, PAGERDUTY_KEY, 
 from sandbox.processes import wait_until
 from settings.model import Alerts
 from tests import stacks
+from tests.services.loopback import free_port
 
 SECONDS = 30
 SECRETS = "/etc/alertmanager/secrets"
@@ -179,11 +180,6 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterat
     finally:
         process.terminate()
         process.wait(SECONDS)
-
-
-def free_port() -> int:
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
-        return int(server.server_address[1])
 
 
 def is_ready(url: str) -> bool:

@@ -1,7 +1,6 @@
 """The audit policy in a real API server of its own: what it writes down of a person's commands, and what not."""
 
 import json
-import socketserver
 import ssl
 import subprocess
 import urllib.error
@@ -15,6 +14,7 @@ import pytest
 
 from sandbox.processes import wait_until
 from sandbox.toolchain import tool
+from tests.services.loopback import free_port
 
 POLICY = Path(__file__).resolve().parents[2] / "docs" / "shared" / "audit-policy.yaml"
 SECRET = "canary-of-a-secret"  # noqa: S105 - made up, to be looked for
@@ -54,11 +54,6 @@ class ApiServer:
     def text(self) -> str:
         """All of the log."""
         return self._log.read_text()
-
-
-def free_port() -> int:
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
-        return int(server.server_address[1])
 
 
 @pytest.fixture(scope="module")
