@@ -1,4 +1,4 @@
-"""Exporters in the stack's namespace, and the configuration of the Prometheus that the cluster shares (MON, AL rows)."""
+"""Exporters in the stack's namespace, and configuration for the Prometheus that the cluster shares (MON, AL rows)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class ObservabilityArgs:
 
 
 class Observability(Component):
-    """Exporters of the databases and of the backups' reports; scrape configuration and rules, plain or for the operator.
+    """Exporters of the databases and of the backups' reports; scrape configuration and rules, in either form.
 
     Invariants: an exporter is a pod of its own, so that a new one rolls no database; it logs in as a role that sees
     statistics and reads no data, over verified TLS; it has no token of the API server. Every alert has a severity, the

@@ -1,7 +1,7 @@
 """How Prometheus finds what to read, in both of its forms. Pure: no Pulumi.
 
-One list of sources, ``sources``, is rendered as plain scrape configuration or as objects of the Prometheus Operator. Rules
-rely on the labels ``namespace``, ``job`` and ``instance``; both forms set them alike.
+One list, ``sources``, is rendered as plain scrape configuration or as objects of the Prometheus Operator. Rules rely on
+the labels ``namespace``, ``job`` and ``instance``; both forms set them alike.
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,7 @@ HAPROXY = "docker.io/library/haproxy:2.6-alpine"
 EXPORTERS = {
     "postgres_exporter": "quay.io/prometheuscommunity/postgres-exporter:v0.19.1",
     "redis_exporter": "docker.io/oliver006/redis_exporter:v1.74.0",
-    "node_exporter": "quay.io/prometheus/node-exporter:v1.9.1",
+    "node_exporter": "quay.io/prometheus/node-exporter:v1.12.1",
 }
 
 APPLICATIONS = (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.edge.monitor import monitor_step
+from components.observability.metrics import EDGE
 from sandbox import layout as where
 from sandbox import netns, processes
 from settings import stackfile
@@ -186,15 +187,16 @@ def test_node_exporter_finds_the_metrics_where_debian_has_them(watch: Watch) -> 
     host = 'host="api.gxcoin.money"'
     assert f'gx_region_up{{{host},region="Phoenix",address="217.196.51.190"}} 1\n' in found
     assert f"gx_health_monitor_last_run_seconds{{{host}}} 1" in found
-    assert {line.split("{")[0] for line in found.splitlines()} == metrics.EDGE, "what rules and dashboards may use"
+    assert {line.split("{")[0] for line in found.splitlines()} == EDGE, "what rules and dashboards may use"
 
 
 def test_the_monitor_tells_whether_nginx_answers_on_its_own_node(watch: Watch) -> None:
     def counted() -> dict[str, int]:
         watch.run(SECOND)
-        lines = watch.rig.run(SECOND, f"cat {STATE}/../*/gx-health-monitor.prom").splitlines()
+        lines = watch.rig.run(SECOND, "cat /var/lib/prometheus/node-exporter/gx-health-monitor.prom").splitlines()
         return {line.split("{")[0]: int(float(line.split()[-1])) for line in lines if line.startswith("nginx_")}
 
+    watch.rig.run(SECOND, "mkdir -p /var/lib/prometheus/node-exporter")
     before, after = counted(), counted()
     assert before["nginx_up"] == 1
     assert before["nginx_connections_active"] >= 1

@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from components.edge import EdgeNode, EdgeNodeArgs
-from settings.types import seconds
 from components.edge.steps import Step, settings_file
 from settings.model import Challenge, Edge, JumpHost, Settings
+from settings.types import seconds
 from tests import capture
 from tests.capture import Registered
 from tests.stacks import settings
