@@ -1,26 +1,17 @@
 """Every query of every dashboard is one to Prometheus' own tool."""
 
-import json
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from components.observability import dashboards
-from tests import stacks
+from tests import panels, stacks
 
 
 @pytest.mark.parametrize("stack", ["mainnet", "testnet", "devnet"])
 def test_prometheus_takes_every_query(stack: str, tmp_path: Path) -> None:
-    settings = stacks.settings(stack)
-    assert settings.observability
-    queries = [
-        target["expr"].replace("$__rate_interval", "5m")
-        for text in dashboards.files(settings, settings.observability).values()
-        for panel in json.loads(text)["panels"]
-        for target in panel.get("targets", [])
-    ]
+    queries = [expression for _, expression in panels.queries(stacks.settings(stack))]
     assert len(queries) > 20
     rules = [{"record": f"panel:query:{number}", "expr": query} for number, query in enumerate(queries)]
     file = tmp_path / "queries.yaml"
