@@ -46,7 +46,20 @@ def answers(socket: Path) -> bool:
 
 
 def psql(socket: Path, sql: str, options: str = "") -> str:
-    argv = [BIN / "psql", "-h", socket, "-U", "gx_admin", "-d", "postgres", "-AtX", "-v", "ON_ERROR_STOP=1", "-c", sql]
+    argv = [
+        str(BIN / "psql"),
+        "-h",
+        str(socket),
+        "-U",
+        "gx_admin",
+        "-d",
+        "postgres",
+        "-AtX",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-c",
+        sql,
+    ]
     done = subprocess.run(argv, env={"PGOPTIONS": options}, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
