@@ -103,8 +103,9 @@ config = ApplicationConfig(
     in_cluster(),
 )
 
+backups: list[pulumi.Resource] = []
 if settings.backups is not None:
-    DatabaseBackups(
+    jobs = DatabaseBackups(
         "backups",
         DatabaseBackupsArgs(
             namespace=backend.namespace,
@@ -121,6 +122,7 @@ if settings.backups is not None:
         ),
         in_cluster(postgres, redis, config),
     )
+    backups.append(jobs)
 
 databases = [*postgres.ready, *redis.ready]
 if settings.migration is not None and images.migration is not None:
@@ -157,7 +159,7 @@ if settings.observability is not None:
             redis_password=redis.exporter_password,
             authority=config.authority,
         ),
-        in_cluster(*databases),
+        in_cluster(*databases, *backups),
     )
     SharedMonitoring(
         "monitoring",

@@ -354,7 +354,8 @@ class Observability(Section):
 
     mode: ObservabilityMode = Field(
         description="plain: a ConfigMap with scrape configuration and rules, in cluster.monitoringNamespace, for"
-        " Prometheus to mount. operator: objects of the Prometheus Operator, whose CRDs must be there, in the stack's namespace."
+        " Prometheus to mount. operator: objects of the Prometheus Operator, whose CRDs must be there, in the stack's"
+        " namespace."
     )
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, description="Labels of those objects, by which an operator or a sidecar finds them."

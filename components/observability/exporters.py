@@ -89,7 +89,7 @@ def postgres(image: str, placement: Placement) -> Exporter:
             "--collector.database_wraparound",
             "--collector.long_running_transactions",
             # The stack file knows the settings.
-            "--no-collector.settings",
+            "--disable-settings-metrics",
             # One series for every table and index.
             "--no-collector.stat_user_tables",
             "--no-collector.statio_user_tables",

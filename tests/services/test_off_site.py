@@ -10,6 +10,7 @@ import pytest
 
 from components.backups import config
 from components.backups.off_site import environment, secret_data
+from components.observability.metrics import BACKUPS
 from sandbox import toolchain
 from settings.model import OffSite, OffSiteSecrets
 from tests.services.pods import NAMESPACE, Lab, PodSpec, volume, write_files
@@ -83,6 +84,10 @@ def test_what_leaves_is_encrypted_and_comes_back_as_it_was(store: Store, tmp_pat
     done = store.run("off-site-copy.sh", backups)
     assert done.returncode == 0, done.stderr
     assert "off-site: 1 backups" in done.stderr
+    report = (backups / "reports/off-site.prom").read_text().splitlines()
+    told = {line.partition("{")[0]: line.partition(" ")[2] for line in report if not line.startswith("#")}
+    assert told.keys() == {name for name in BACKUPS if name.startswith("gx_off_site")}
+    assert 'gx_off_site_copies{kind="postgres"} 1' in report
     listing = store.ask("gx-backups?list-type=2")
     assert f"{NAMESPACE}/postgres/{NAME}/database.dump.bin" in listing
     assert "partial" not in listing

@@ -175,6 +175,22 @@ def test_prometheus_reads_metrics_and_nothing_else(backend: Backend) -> None:
     assert not backend.ingress(elsewhere("default"), backend.workload("projector"), 9090)
 
 
+def test_exporters_reach_their_database_and_prometheus_reaches_the_exporters_alone(backend: Backend) -> None:
+    prometheus = elsewhere("monitoring", {"app": "prometheus"})
+    of_postgres, of_redis = backend.pod("postgres-exporter", "postgres"), backend.pod("redis-exporter")
+    assert backend.ingress(prometheus, of_postgres, 9187)
+    assert backend.ingress(prometheus, of_redis, 9121)
+    assert not backend.ingress(elsewhere("default"), of_postgres, 9187)
+    assert not backend.ingress(prometheus, backend.pod("postgres"), 5432)
+    assert not backend.ingress(prometheus, backend.pod("postgres"), 9187)
+    assert backend.open(of_postgres, backend.pod("postgres"), 5432)
+    assert backend.open(of_redis, backend.pod("redis"), 6379)
+    assert backend.open(of_redis, backend.pod("redis"), 26379) == (backend.stack == "mainnet")
+    assert backend.shut(of_redis, backend.pod("redis-proxy"), 6379)
+    assert not backend.open(of_postgres, backend.pod("redis"), 6379)
+    assert not backend.open(of_redis, backend.pod("postgres"), 5432)
+
+
 def test_only_pods_with_fabric_access_reach_the_fabric_network_of_their_environment(backend: Backend) -> None:
     own, other = ("fabric", "fabric-testnet") if backend.stack == "mainnet" else ("fabric-testnet", "fabric")
     worker = backend.workload("projector", "fabric")
