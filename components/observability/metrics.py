@@ -15,7 +15,6 @@ POSTGRES = frozenset(
         "pg_locks_count",
         "pg_long_running_transactions",
         "pg_long_running_transactions_oldest_timestamp_seconds",
-        "pg_postmaster_start_time_seconds",
         "pg_replication_is_replica",
         "pg_replication_lag_seconds",
         "pg_replication_slot_safe_wal_size_bytes",

@@ -28,8 +28,8 @@ NOBODY = 65534
 
 
 def settings() -> Settings:
-    """Mainnet, in the namespace of the tests' pods."""
-    patch = merge({"environment": {"namespace": NAMESPACE}}, stacks.tls(NAMESPACE))
+    """Mainnet, in the namespace and of the size of the tests' pods."""
+    patch = merge({"environment": {"namespace": NAMESPACE}, "postgres": {"storage": "1Gi"}}, stacks.tls(NAMESPACE))
     return load(merge(stacks.complete("mainnet"), patch), stack="mainnet")
 
 
@@ -87,7 +87,7 @@ class Prometheus:
         configs = [each for each in scrape.scrape_configs(stack) if each["job_name"] in wanted]
         assert len(configs) == len(jobs)
         for each in configs:
-            each |= {"scrape_interval": "2s", "scrape_timeout": "2s"}
+            each |= {"scrape_interval": "4s", "scrape_timeout": "4s"}
         groups = rules.groups(stack, stack.observability, area)
         for rule in groups[0]["rules"]:
             if "alert" in rule:
@@ -116,7 +116,7 @@ class Prometheus:
             "prometheus",
             "--config.file=/etc/prometheus/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
-            "--query.lookback-delta=10s",
+            "--query.lookback-delta=20s",
         )
         lab.wait("Prometheus answers", lambda: bool(self.query("vector(1)")))
 
@@ -158,7 +158,8 @@ def test_postgres_exports_what_rules_and_dashboards_use_and_its_end_is_told(lab:
     cluster.set_passwords(postgres.PASSWORDS | {"exporter": password})
     for ordinal in cluster.members:
         cluster.start(ordinal)
-    followers = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    # A clone in the making streams too.
+    followers = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'"
     lab.wait("two standbys follow", lambda: cluster.admin(0, followers) == "2", timeout=120)
     exporter = exporters.postgres("image", settings().placement.workloads)
     login = write_files(lab.scratch / "login", exporters.login(password), mode=0o440, gid=NOBODY)
