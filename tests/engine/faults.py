@@ -313,18 +313,19 @@ def _small_volume(databases: Databases, ordinal: int, node: str, directory: str)
     """An instance's volume on a file system of its own with little room, while the pod is away for a moment."""
     quoted = shlex.quote(directory)
     used = int(in_node(node, f"du -sm {quoted} | cut -f1"))
+    small = "/run/small-volume"
     with _away(databases, ordinal, node):
         in_node(
             node,
-            f"mkdir -p /mnt/small && mount -t tmpfs -o size={used + 100}m tmpfs /mnt/small"
-            f" && cp -a {quoted}/. /mnt/small/ && mount --move /mnt/small {quoted}",
+            f"mkdir -p {small} && mount -t tmpfs -o size={used + 100}m tmpfs {small} && cp -a {quoted}/. {small}/"
+            f" && mount --bind {small} {quoted} && umount {small}",
         )
     yield
     with _away(databases, ordinal, node):
         in_node(
             node,
-            f"mkdir -p /mnt/small && mount --move {quoted} /mnt/small && find {quoted} -mindepth 1 -delete"
-            f" && cp -a /mnt/small/. {quoted}/ && umount /mnt/small",
+            f"mount --bind {quoted} {small} && umount {quoted} && find {quoted} -mindepth 1 -delete"
+            f" && cp -a {small}/. {quoted}/ && umount {small}",
         )
 
 
