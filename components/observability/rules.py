@@ -2,8 +2,8 @@
 
 A file is one rule group in Prometheus' own form with less to write: ``severity``, ``summary`` and ``description`` stand
 beside ``expr``; the environment and the link to the runbook are added here. ``@name`` is a value of the stack.
-``when``, on a group or a rule, names what the stack must have for it (``facts_of``): an alert on what is not there would
-never end.
+``when``, on a group or a rule, names what the stack must have for it (``facts_of``): an alert on what is not there
+would never end.
 """
 
 import string
