@@ -1,6 +1,7 @@
 """Grafana's dashboards: valid by its published schemas, of metrics that exist, alike in every environment."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from components.observability import dashboards, rules
-from components.observability.metrics import METRICS
+from components.observability.metrics import METRICS, SERVICES
 from settings.model import Observability, Settings
 from tests import stacks
 from tests.promql import metric_names
@@ -110,3 +111,9 @@ def test_environments_differ_in_what_they_have_alone() -> None:
     assert len(set(uids)) == len(uids)
     for stack in ("testnet", "devnet"):
         assert "backend-mainnet" not in json.dumps(made(stack))
+
+
+def test_the_contract_of_the_services_has_every_metric_of_theirs_and_no_other() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "service-contract.md").read_text()
+    promised = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
+    assert promised == {re.sub(r"_(bucket|count|sum)$", "", name) for name in SERVICES}
