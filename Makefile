@@ -14,7 +14,7 @@ LONG := GX_POSTGRES_KILLS=20 GX_REDIS_FAULTS=20 GX_REDIS_TIMINGS=production GX_B
 FAULT_TESTS := $(addprefix tests/services/test_,postgres_failover.py redis_faults.py postgres_backup.py redis_backup.py)
 
 .PHONY: help install sandbox sandbox-status sandbox-down test test-long test-fast test-services test-sandbox test-engine check \
-        check-workflows format policy conformance bench configure adopt edge-drift settings-check preflight prove report \
+        check-workflows format policy conformance bench configure adopt edge-drift settings-check preflight prove verify report \
         pr-check schema lock
 
 help: ## List the commands
@@ -114,6 +114,9 @@ prove: $(VENV)/.installed ## Prove a stack file without Pulumi and without acces
 
 preflight: $(VENV)/.installed ## Look at the live cluster and hosts before a deployment, read-only: STACK=…
 	$(STACK_REQUIRED)@$(BIN)/python -m operations.preflight $(STACK)
+
+verify: $(VENV)/.installed ## The deployment checklist on the live stack after an `up`, read-only: STACK=…
+	$(STACK_REQUIRED)@$(BIN)/python -m operations.verify $(STACK) $(if $(CONFIG_FILE),--config-file $(CONFIG_FILE))
 
 BASE ?= origin/main
 report: $(VENV)/.installed ## What a change does to a stack, as a reviewer reads it: STACK=…, BASE=a revision, PREVIEW=…

@@ -146,7 +146,12 @@ if settings.migration is not None and images.migration is not None:
     databases += migration.ready
 
 if settings.observability is not None:
-    from components.observability import Observability, ObservabilityArgs
+    from components.observability import (
+        Observability,
+        ObservabilityArgs,
+        SharedMonitoring,
+        SharedMonitoringArgs,
+    )
 
     Observability(
         "observability",
@@ -159,6 +164,11 @@ if settings.observability is not None:
             authority=config.authority,
         ),
         in_cluster(*databases, *backups),
+    )
+    SharedMonitoring(
+        "monitoring",
+        SharedMonitoringArgs(namespace=backend.namespace, settings=settings, observability=settings.observability),
+        in_cluster(),
     )
 
 

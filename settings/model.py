@@ -355,6 +355,20 @@ class ObservabilityMode(StrEnum):
     OPERATOR = "operator"
 
 
+class Alerts(Section):
+    """Whom alerts tell, by way of the Alertmanager that the cluster shares (AL-11). All of them are in Slack."""
+
+    page: bool = Field(description="Critical alerts page at PagerDuty. In production alone.")
+    heartbeat: bool = Field(
+        description="Tell a service outside of the cluster every minute that alerts arrive; it calls when they do not."
+    )
+    email: Email | None = Field(default=None, description="Receiver of critical alerts; absent means none by mail.")
+    secrets: Text = Field(
+        description="Where the receivers' keys and addresses are, as pagerduty-key, slack-url and heartbeat-url: a"
+        " directory that Alertmanager mounts, or with mode operator the name of a Secret in the stack's namespace."
+    )
+
+
 class Observability(Section):
     """Metrics and alerts for the Prometheus that the cluster shares (MON and AL rows). Absent for none."""
 
@@ -369,6 +383,9 @@ class Observability(Section):
     runbooks: Url = Field(description="Where docs/runbooks can be read; alerts link there.")
     cluster_alerts: bool = Field(
         description="Alert on the nodes and on the monitoring itself; true in exactly one stack of a cluster."
+    )
+    alerts: Alerts | None = Field(
+        default=None, description="Whom alerts tell; absent means that Prometheus shows them."
     )
     exporter_requests: Resources = Field(description="Requests of each exporter's pod.")
     exporter_limits: Resources = Field(description="Limits of each exporter's pod.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from settings.model import Environment, Fabric
+from settings.model import Environment, Fabric, Observability
 from settings.problems import Problem, shown
 from settings.rules_exposure import NODE_PORTS
 
@@ -56,7 +56,19 @@ def fabric_endpoints_are_in_its_namespace(fabric: Fabric | None) -> Iterator[Pro
                 )
 
 
+def only_production_pages(environment: Environment, observability: Observability | None) -> Iterator[Problem]:
+    """Nobody gets up at night for an environment that may break (X-61)."""
+    alerts = observability.alerts if observability else None
+    if alerts is not None and alerts.page and environment.labels.get("environment") != "production":
+        yield Problem(
+            "observability.alerts.page",
+            f"{environment.name} is not labelled environment: production",
+            "set it to false",
+        )
+
+
 RULES = (
+    only_production_pages,
     namespace_is_our_own,
     fabric_is_the_environments_own,
     fabric_endpoints_are_in_its_namespace,

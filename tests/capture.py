@@ -21,6 +21,7 @@ OPTIONAL_TYPES = frozenset(
         "kubernetes:monitoring.coreos.com/v1:PodMonitor",
         "kubernetes:monitoring.coreos.com/v1:PrometheusRule",
         "kubernetes:monitoring.coreos.com/v1:ServiceMonitor",
+        "kubernetes:monitoring.coreos.com/v1alpha1:AlertmanagerConfig",
     }
 )
 RESOURCE_TYPES = frozenset(

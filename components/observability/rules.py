@@ -2,8 +2,8 @@
 
 A file is one rule group in Prometheus' own form with less to write: ``severity``, ``summary`` and ``description`` stand
 beside ``expr``; the environment and the link to the runbook are added here. ``@name`` is a value of the stack.
-``when``, on a group or a rule, names what the stack must have for it (``_facts``): an alert on what is not there would
-never end.
+``when``, on a group or a rule, names what the stack must have for it (``facts_of``): an alert on what is not there
+would never end.
 """
 
 import string
@@ -28,7 +28,7 @@ _DIRECTORY = Path(__file__).parent / "rules"
 _MEBIBYTE = 2**20
 
 
-class _Text(string.Template):
+class Text(string.Template):
     """Text with values as ``@name``: ``$`` and braces are Prometheus' own."""
 
     delimiter = "@"
@@ -47,8 +47,8 @@ def files(settings: Settings, observability: Observability) -> dict[str, str]:
 def groups(settings: Settings, observability: Observability, area: str) -> list[dict[str, Any]]:
     """The rule groups of one area, in Prometheus' form: one, or none."""
     source = yaml.safe_load((_DIRECTORY / f"{area}.yaml").read_text())
-    facts = _facts(settings, observability)
-    values = _values(settings)
+    facts = facts_of(settings, observability)
+    values = values_of(settings)
     rules = list(_recorded(settings)) if area == "cluster" else []
     rules += [
         _rule(rule, values, settings.environment.name, observability.runbooks)
@@ -59,7 +59,7 @@ def groups(settings: Settings, observability: Observability, area: str) -> list[
 
 
 def _rule(source: Mapping[str, str], values: Mapping[str, str], environment: str, runbooks: str) -> dict[str, Any]:
-    text = {key: _Text(value).substitute(values) for key, value in source.items()}
+    text = {key: Text(value).substitute(values) for key, value in source.items()}
     if "record" in source:
         return {"record": text["record"], "expr": text["expr"]}
     return {
@@ -75,7 +75,8 @@ def _rule(source: Mapping[str, str], values: Mapping[str, str], environment: str
     }
 
 
-def _facts(settings: Settings, observability: Observability) -> dict[str, bool]:
+def facts_of(settings: Settings, observability: Observability) -> dict[str, bool]:
+    """What ``when`` may name, and whether the stack has it."""
     backups = settings.backups
     return {
         "always": True,
@@ -89,7 +90,8 @@ def _facts(settings: Settings, observability: Observability) -> dict[str, bool]:
     }
 
 
-def _values(settings: Settings) -> dict[str, str]:
+def values_of(settings: Settings) -> dict[str, str]:
+    """What ``@name`` stands for in a stack."""
     postgres, backups, edge = settings.postgres, settings.backups, settings.edge
     values: dict[str, object] = {
         "namespace": settings.environment.namespace,

@@ -9,9 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from operations.kubectl import KubectlError
 from operations.preflight.judge import judge
-from operations.preflight.live import LiveError, observe
-from operations.preflight.rows import Level, Row
+from operations.preflight.live import observe
+from operations.preflight.rows import Level, Row, counts
 from settings import stackfile
 from settings.loader import SettingsError
 from settings.standins import read
@@ -29,7 +30,7 @@ def main() -> int:
     try:
         judged = read(path)
         rows = judge(judged.settings, observe(judged.settings, judged.missing))
-    except (SettingsError, LiveError, ValueError) as error:
+    except (SettingsError, KubectlError, ValueError) as error:
         print(error, file=sys.stderr)
         return IMPOSSIBLE
     except OSError as error:
@@ -43,8 +44,7 @@ def report(rows: tuple[Row, ...]) -> str:
     """One line for each row, by how they end, and how many there are."""
     order = list(Level)
     lines = [f"{row}\n" for row in sorted(rows, key=lambda row: order.index(row.level))]
-    counts = (f"{sum(row.level is level for row in rows)} {level}" for level in Level)
-    return "".join((*lines, f"{', '.join(counts)}\n"))
+    return "".join((*lines, f"{counts(rows)}\n"))
 
 
 if __name__ == "__main__":

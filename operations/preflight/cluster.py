@@ -165,5 +165,5 @@ def storage(settings: Settings, observed: Observed) -> Iterator[Row]:
 
 
 def is_ready(node: Document) -> bool:
-    """Whether a node is in touch with the cluster."""
+    """Whether the control plane still hears of the node."""
     return any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"].get("conditions", []))

@@ -4,26 +4,18 @@ The hosts are asked with the operator's own SSH agent, so that no secret of the 
 keys are those that the stack file pins.
 """
 
-import json
 import os
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from operations.hosts import Hosts, configured
-from operations.kubectl import kubectl_argv
+from operations.kubectl import kubectl_json
 from operations.preflight.observed import Document, Host, Observed, parsed
 from operations.stack import OperationError
 from settings.model import Settings
 
 SCRIPT = Path(__file__).with_name("host.sh")
-SECONDS = 20
-
-
-class LiveError(Exception):
-    """The cluster cannot be asked, in one line with the remedy."""
 
 
 def observe(settings: Settings, missing: tuple[str, ...]) -> Observed:
@@ -36,7 +28,7 @@ def observe(settings: Settings, missing: tuple[str, ...]) -> Observed:
         else:
             unreachable[name] = answer
     return Observed(
-        version=_kubectl(settings, "version"),
+        version=kubectl_json(settings.cluster, "version"),
         nodes=_list(settings, "nodes"),
         namespaces=_list(settings, "namespaces"),
         services=_list(settings, "services", "--all-namespaces"),
@@ -48,20 +40,7 @@ def observe(settings: Settings, missing: tuple[str, ...]) -> Observed:
 
 
 def _list(settings: Settings, kind: str, *argv: str) -> tuple[Document, ...]:
-    return tuple(_kubectl(settings, "get", kind, *argv)["items"])
-
-
-def _kubectl(settings: Settings, *argv: str) -> dict[str, Any]:
-    command = kubectl_argv(settings.cluster, f"--request-timeout={SECONDS}s", *argv, "--output", "json")
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise LiveError("kubectl is not on PATH. Fix: install it, or put sandbox/bin on PATH") from None
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise LiveError(f"kubectl {' '.join(argv)}: {reason}. Fix: check cluster.context and who you are there")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return tuple(kubectl_json(settings.cluster, "get", kind, *argv)["items"])
 
 
 def _hosts(settings: Settings, missing: tuple[str, ...]) -> Iterator[tuple[str, Host | str]]:

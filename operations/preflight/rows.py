@@ -1,5 +1,6 @@
 """What every check of the preflight answers with."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,9 +10,10 @@ from settings.model import Settings
 
 
 class Level(StrEnum):
-    """How a row ends."""
+    """How a row ends; *look* is what only a person can see."""
 
     OK = "ok"
+    LOOK = "look"
     WARN = "warn"
     STOP = "stop"
 
@@ -31,6 +33,12 @@ class Row:
 
 Check = Callable[[Settings, Observed], Iterator[Row]]
 """A pure function that answers with at least one row; one that finds nothing wrong says what it looked at."""
+
+
+def counts(rows: Iterable[Row]) -> str:
+    """How many rows end in which way."""
+    counted = Counter(row.level for row in rows)
+    return ", ".join(f"{counted[level]} {level}" for level in Level if counted[level])
 
 
 def by_name(documents: Iterable[Document]) -> dict[str, Document]:

@@ -27,12 +27,12 @@ const (
 func main() {
 	settings, err := settingsFrom(os.Getenv)
 	if err != nil {
-		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("refused to start", "error", err.Error())
+		newLogger(os.Stderr, slog.LevelError).Error("refused to start", "service", "standin", "error", err.Error())
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: settings.logLevel})).
+	log := newLogger(os.Stdout, settings.logLevel).
 		With("service", settings.service, "pod", settings.pod, "standin", true)
 	if len(os.Args) > 1 {
 		if err := change(ctx, os.Args[1], settings, log); err != nil {

@@ -41,9 +41,11 @@ func settingsFrom(environment func(string) string) (settings, error) {
 			return settings{}, fmt.Errorf("%s is %q; set it to a port between 1 and 65535", name, port)
 		}
 	}
-	if level := environment("LOG_LEVEL"); level != "" {
+	if level := environment("LOG_LEVEL"); strings.EqualFold(level, "trace") {
+		read.logLevel = levelTrace
+	} else if level != "" {
 		if err := read.logLevel.UnmarshalText([]byte(level)); err != nil {
-			return settings{}, fmt.Errorf("LOG_LEVEL is %q; set it to debug, info, warn or error", level)
+			return settings{}, fmt.Errorf("LOG_LEVEL is %q; set it to trace, debug, info, warn or error", level)
 		}
 	}
 	for _, name := range []string{"FABRIC_ORDERERS", "FABRIC_PEERS", "FABRIC_CAS"} {

@@ -121,6 +121,25 @@ func TestReadinessFailsAtOnceAfterTheSignalAndTheProcessEndsWithinFiveSeconds(t 
 	}
 }
 
+func TestALineHasTheKeysOfTheContract(t *testing.T) {
+	settings, err := settingsFrom(environment(map[string]string{"SERVICE_NAME": "x", "LOG_LEVEL": "TRACE"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	newLogger(&out, settings.logLevel).With("service", "x").Log(context.Background(), levelTrace, "said")
+	line := map[string]string{}
+	if err := json.Unmarshal([]byte(out.String()), &line); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := time.Parse("2006-01-02T15:04:05.000Z", line["timestamp"]); err != nil {
+		t.Fatal(err)
+	}
+	if line["level"] != "TRACE" || line["service"] != "x" || line["message"] != "said" || len(line) != 4 {
+		t.Fatal(out.String())
+	}
+}
+
 func TestAPortThatIsNoneIsRefusedByName(t *testing.T) {
 	_, err := settingsFrom(environment(map[string]string{"SERVICE_NAME": "x", "METRICS_PORT": "99999"}))
 	if err == nil || !strings.Contains(err.Error(), `METRICS_PORT is "99999"`) {

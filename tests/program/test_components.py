@@ -16,7 +16,7 @@ from components.migration import DatabaseMigration, DatabaseMigrationArgs
 from components.namespace import BackendNamespace, BackendNamespaceArgs
 from components.network import NetworkPolicies, NetworkPoliciesArgs
 from components.network_policies import fabric_ingress, policies
-from components.observability import Observability, ObservabilityArgs
+from components.observability import Observability, ObservabilityArgs, SharedMonitoring, SharedMonitoringArgs
 from components.postgres import PostgresCluster, PostgresClusterArgs
 from components.redis import RedisCluster, RedisClusterArgs
 from components.tls import ServerTls
@@ -194,6 +194,13 @@ def _firewall(name: str, values: Settings) -> None:
     NodeFirewall(name, args)
 
 
+def _monitoring(name: str, values: Settings) -> None:
+    assert values.observability is not None
+    # Its objects are in a namespace of others, so their names say whose they are.
+    whose = values.model_copy(update={"environment": values.environment.model_copy(update={"namespace": name})})
+    SharedMonitoring(name, SharedMonitoringArgs(namespace=name, settings=whose, observability=values.observability))
+
+
 BUILDERS: dict[type[Component], Callable[[str, Settings], None]] = {
     ApplicationConfig: _config,
     BackendNamespace: _namespace,
@@ -206,6 +213,7 @@ BUILDERS: dict[type[Component], Callable[[str, Settings], None]] = {
     Observability: _observability,
     PostgresCluster: _postgres,
     RedisCluster: _redis,
+    SharedMonitoring: _monitoring,
     Workload: _workload,
 }
 
@@ -225,6 +233,7 @@ def test_the_components_are_these() -> None:
         "gx:platform:BackendNamespace",
         "gx:platform:NetworkPolicies",
         "gx:platform:Observability",
+        "gx:platform:SharedMonitoring",
     ]
 
 

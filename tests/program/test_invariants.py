@@ -248,9 +248,10 @@ def test_every_object_is_in_the_stacks_own_namespace(program: Capture) -> None:
     whole_cluster = {"Namespace", "PriorityClass"}
     for resource in kubernetes(program):
         expected = None if resource.type.rsplit(":", 1)[-1] in whole_cluster else namespace.kubernetes_name
-        if resource.name == "observability-prometheus":
-            # Prometheus mounts what is in its own namespace.
+        if resource.name == "observability-prometheus" or resource.name.startswith("monitoring-"):
+            # The shared monitoring mounts what is in its own namespace; the name says whose it is.
             expected = settings("mainnet").cluster.monitoring_namespace
+            assert resource.kubernetes_name.startswith(f"{namespace.kubernetes_name}-"), resource.name
         assert resource.namespace == expected, resource.name
 
 

@@ -18,7 +18,7 @@ from sandbox import toolchain
 from settings.loader import load
 from settings.model import Settings
 from settings.stackfile import merge
-from tests import stacks
+from tests import panels, stacks
 from tests.services import test_postgres_scripts as postgres
 from tests.services import test_redis_scripts as redis
 from tests.services.pods import NAMESPACE, Lab, Pod, PodSpec, volume, write_files
@@ -124,6 +124,12 @@ class Prometheus:
         found = self._get(f"query?query={quote(expression, safe='')}")
         return found["data"]["result"] if found else []
 
+    def silent(self, exported: frozenset[str]) -> list[str]:
+        """Panels of the dashboards that show nothing, of those that need nothing but these metrics."""
+        asked = panels.of(settings(), exported)
+        assert asked
+        return [title for expression, title in asked.items() if not self.query(expression)]
+
     def firing(self) -> dict[str, dict[str, Any]]:
         found = self._get("alerts")
         every = found["data"]["alerts"] if found else []
@@ -162,8 +168,9 @@ def test_postgres_exports_what_rules_and_dashboards_use_and_its_end_is_told(lab:
         lab, exporter, "postgres_exporter", {"/etc/postgres-exporter": login, CLIENT_DIRECTORY: authority}
     )
 
+    # A standby streams before it answers.
+    lab.wait("every instance answers", lambda: all(each["pg_up"] for each in asked(pod, "postgres").values()))
     found = asked(pod, "postgres")
-    assert {instance: series["pg_up"] for instance, series in found.items()} == dict.fromkeys(found, 1)
     assert metrics.POSTGRES - (names(found["postgres-0"]) | names(found["postgres-1"])) == set()
     replica = {instance: series["pg_replication_is_replica"] for instance, series in found.items()}
     assert replica == {"postgres-0": 0, "postgres-1": 1, "postgres-2": 1}
@@ -173,6 +180,7 @@ def test_postgres_exports_what_rules_and_dashboards_use_and_its_end_is_told(lab:
     lab.wait("every instance is read", lambda: len(prometheus.query(f'pg_up{{namespace="{NAMESPACE}"}} == 1')) == 3)
     time.sleep(8)  # twice as long as an alert waits here: what would fire has fired
     assert prometheus.firing() == {}
+    assert prometheus.silent(metrics.POSTGRES) == []
 
     lab.kill("postgres-2")
     firing = prometheus.await_firing("PostgresInstanceDown", "PostgresStandbyMissing")
@@ -217,6 +225,8 @@ def test_redis_and_its_sentinels_export_what_rules_and_dashboards_use_and_their_
     lab.wait("every server is read", lambda: len(prometheus.query('redis_up{job="redis"} == 1')) == 3)
     time.sleep(8)  # twice as long as an alert waits here: what would fire has fired
     assert prometheus.firing() == {}
+    # Nobody has asked for a key.
+    assert prometheus.silent(metrics.REDIS | metrics.SENTINEL) == ["Cache hit rate"]
     for ordinal in cluster.members:
         lab.kill(f"redis-{ordinal}")
     firing = prometheus.await_firing("RedisDown", "RedisMasters", "RedisSentinelQuorumLost")
