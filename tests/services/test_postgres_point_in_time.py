@@ -260,6 +260,25 @@ def test_an_archive_killed_at_any_moment_has_no_hole(archive: Archive) -> None:
     assert ids(cluster) == wanted
 
 
+def test_a_segment_whose_making_was_cut_short_does_not_stop_the_archive(archive: Archive) -> None:
+    """The receiver fills it with zeros first, and would refuse it for ever."""
+    insert(archive.cluster, 1)
+    archive.lab.wait("a segment is begun", lambda: bool(list(archive.chain.glob("*.partial"))))
+    archive.lab.kill("archive")
+    (partial,) = archive.chain.glob("*.partial")
+    with partial.open("r+b") as file:
+        file.truncate(2711552)
+    insert(archive.cluster, 2)
+    archive.start()
+    archive.await_says(f"removed: {partial.name}")
+    second = next_second()
+    archive.await_reach(second)
+    owner(archive.cluster, "delete from ledger")
+    status, said = archive.restore(second, EXECUTE="yes")
+    assert status == 0, said
+    assert ids(archive.cluster) == [1, 2]
+
+
 def test_a_missing_segment_is_refused_by_its_name(archive: Archive) -> None:
     cluster = archive.cluster
     archive.await_base()

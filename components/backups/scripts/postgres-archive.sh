@@ -132,7 +132,17 @@ put_aside() {
 	say "put aside: $1, which is not of the history of timeline $timeline"
 }
 
+# The receiver fills a new segment with zeros before it writes to it, and refuses one whose filling was cut short.
+remove_unfilled() {
+	for file in "$wal/$chain"/*.partial; do
+		[ -f "$file" ] && [ "$(wc -c <"$file")" -ne "$segment_bytes" ] || continue
+		rm "$file"
+		say "removed: ${file##*/}, which was being made when the archive ended and has nothing yet"
+	done
+}
+
 begin_receiving() {
+	remove_unfilled
 	following="$primary $timeline"
 	receive_wal --create-slot --if-not-exists 2>"$heard" || return 1
 	say "receiving from $primary, timeline $timeline, into $chain"
