@@ -73,7 +73,7 @@ def test_every_encrypted_value_is_stood_in_for_by_another() -> None:
 def test_the_report_says_what_is_proven_and_what_it_rests_on(run: Run) -> None:
     code, printed = run(config=stacks.committed("mainnet"))
     assert code == 0
-    assert printed.startswith("Pulumi.mainnet.yaml: proven, with no finding of the proofs.\n47 values are stood in for")
+    assert printed.startswith("Pulumi.mainnet.yaml: proven, with no finding of the proofs.\n50 values are stood in for")
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     for line in (
         "requests.cpu 16000m 14500m 14900m 94 % 1100m",
