@@ -321,6 +321,7 @@ def _exporters(sized: Observability, backups: Backups | None, placement: Placeme
             max_surge=1,
             max_unavailable=0,
             reads_volume=name in readers,
+            replicas_key="exporterRequests",
             containers=(_part(name, "observability", "exporter", sized.exporter_requests, sized.exporter_limits),),
         )
 

@@ -73,15 +73,16 @@ def test_every_encrypted_value_is_stood_in_for_by_another() -> None:
 def test_the_report_says_what_is_proven_and_what_it_rests_on(run: Run) -> None:
     code, printed = run(config=stacks.committed("mainnet"))
     assert code == 0
-    assert printed.startswith("Pulumi.mainnet.yaml: proven, with no finding of the proofs.\n48 values are stood in for")
+    assert printed.startswith("Pulumi.mainnet.yaml: proven, with no finding of the proofs.\n51 values are stood in for")
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     for line in (
-        "requests.cpu 16000m 14600m 15000m 94 % 1000m",
-        "srv1117946 3 7700m 32128Mi a pod less of postgres-archive, postgres-backup, redis-backup ends",
+        "requests.cpu 16000m 15000m 15400m 96 % 600m",
+        "srv1117946 4 7600m 32000Mi a pod less of postgres-backup, postgres-backup-reports, redis-backup,"
+        " redis-backup-reports ends",
         "postgres StatefulSet 3 1000m 2Gi 0 1 2",
         "srv1089618, srv1089624, srv1092158 now everything runs",
         "srv1089618 no majority of postgres, redis",
-        "11 policies and 10 lines of intent over 23 kinds of pods agree: nothing missing, nothing extra",
+        "13 policies and 13 lines of intent over 25 kinds of pods agree: nothing missing, nothing extra",
     ):
         assert line in lines
     assert "Placement fits: every pod finds a node in every order of arrival that was tried" in printed

@@ -120,7 +120,7 @@ def test_the_committed_stack_files_take_a_promotion_and_mainnet_is_whole_after_i
     source = stackfile.dump({"config": stackfile.prefixed(merge(stacks.committed("testnet"), {"images": images}))})
     target = stackfile.path("mainnet").read_text()
     promotion = plan(source, target)
-    assert len(promotion.changes) == 3 + len(images["workloads"])  # type: ignore[index]
+    assert len(promotion.changes) == 6 + len(images["workloads"])  # type: ignore[index]
     whole = merge(stacks.complete("mainnet"), {"images": stackfile.config(promotion.text)["images"]})
     assert load(whole, stack="mainnet").images.workloads == images["workloads"]  # type: ignore[index]
 
