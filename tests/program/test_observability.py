@@ -61,7 +61,8 @@ def test_the_operator_gets_the_same_rules_as_objects_in_the_stacks_namespace() -
     patch = {"observability": {"mode": "operator", "labels": labels}}
     program = capture.stack("mainnet", patch)
     custom = [each for each in program.resources if each.type.startswith("kubernetes:monitoring.coreos.com/")]
-    assert {each.type.rsplit(":", 1)[-1] for each in custom} == {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
+    kinds = {"AlertmanagerConfig", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
+    assert {each.type.rsplit(":", 1)[-1] for each in custom} == kinds
     assert all(each.namespace == "backend-mainnet" for each in custom)
     assert all(labels.items() <= each.inputs["metadata"]["labels"].items() for each in custom)
     assert not [each for each in program.of("ConfigMap") if each.namespace == "monitoring"]

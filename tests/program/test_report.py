@@ -61,13 +61,13 @@ def test_a_failover_is_one_deletion_and_says_so_first(mainnet: Facts, tmp_path: 
 
 
 def test_a_path_that_opens_pods_that_roll_and_a_volume_that_is_to_grow_are_told(mainnet: Facts, tmp_path: Path) -> None:
-    patch = {"services": {"svc-tax": {"fabricAccess": True}}, "redis": {"storage": "30Gi"}}
+    patch = {"services": {"svc-tax": {"fabricAccess": True}}, "redis": {"storage": "21Gi"}}
     text = report(mainnet, gather("mainnet", edited(tmp_path, patch), TODAY))
     assert "| opens | svc-tax | a pod of fabric | TCP 7050, TCP 7051, TCP 7054 |" in text
-    assert "gxcoin.money/volume` `20Gi local-path-retain` → `30Gi local-path-retain`" in text
+    assert "gxcoin.money/volume` `20Gi local-path-retain` → `21Gi local-path-retain`" in text
     assert "Data:" not in text, "a claim that no update changes is told as replaced"
     assert "| svc-tax | Deployment | 3 | 100m 256Mi |" in text.split("Roll-out")[1]
-    assert "| requestsStorage | 500Gi | 460Gi | 460Gi | 92 % | 70Gi | 40Gi |" in text
+    assert "| requestsStorage | 500Gi | 493Gi | 493Gi | 99 % | 10Gi | 7Gi |" in text
 
 
 def test_a_stack_that_is_refused_declares_nothing(tmp_path: Path) -> None:

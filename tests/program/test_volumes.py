@@ -87,7 +87,7 @@ def test_a_state_from_before_the_note_is_judged_by_its_claims(mainnet: Capture) 
 def test_a_larger_volume_touches_what_follows_its_size_and_no_pod_of_the_database(mainnet: Capture) -> None:
     before, after = (
         {each.urn: each for each in program.resources}
-        for program in (mainnet, capture.stack("mainnet", {"postgres": {"storage": "120Gi"}}))
+        for program in (mainnet, capture.stack("mainnet", {"postgres": {"storage": "103Gi"}}))
     )
     changed = {each.kubernetes_name for urn, each in after.items() if each.inputs != before[urn].inputs}
     assert changed == {"postgres", "postgres-restore-test", "postgres-archive", "postgres-base-backup"}

@@ -76,7 +76,7 @@ def test_the_report_says_what_is_proven_and_what_it_rests_on(run: Run) -> None:
     assert printed.startswith("Pulumi.mainnet.yaml: proven, with no finding of the proofs.\n51 values are stood in for")
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     for line in (
-        "requests.cpu 16000m 15000m 15400m 96 % 600m",
+        "requests.cpu 16000m 15000m 15400m 97 % 600m",
         "srv1117946 4 7600m 32000Mi a pod less of postgres-backup, postgres-backup-reports, redis-backup,"
         " redis-backup-reports ends",
         "postgres StatefulSet 3 1000m 2Gi 0 1 2",

@@ -167,7 +167,7 @@ def test_a_role_reaches_what_the_program_declares_and_can_delete_nothing(name: s
 
 
 @pytest.mark.parametrize("name", ["reader", "previewer"])
-def test_an_account_is_bound_in_the_namespace_of_its_environment_alone(name: str) -> None:
+def test_an_account_is_bound_in_the_namespace_of_its_environment_and_to_what_prometheus_mounts(name: str) -> None:
     bound = [
         (each["metadata"]["namespace"], subject["name"])
         for each in role(name)
@@ -175,4 +175,9 @@ def test_an_account_is_bound_in_the_namespace_of_its_environment_alone(name: str
         for subject in each["subjects"]
     ]
     environments = [settings(stack).environment for stack in ("mainnet", "testnet", "devnet")]
-    assert bound == [(each.namespace, f"{name}-{each.name}") for each in environments]
+    own = [(each.namespace, f"{name}-{each.name}") for each in environments]
+    assert bound == [*own, *(("monitoring", f"{name}-{each.name}") for each in environments)]
+    (shared,) = (
+        each for each in role(name) if each["kind"] == "Role" and each["metadata"]["namespace"] == "monitoring"
+    )
+    assert [rule["resources"] for rule in shared["rules"]] == [["configmaps"]]
