@@ -65,7 +65,8 @@ def test_the_operator_gets_the_same_rules_as_objects_in_the_stacks_namespace() -
     assert {each.type.rsplit(":", 1)[-1] for each in custom} == kinds
     assert all(each.namespace == "backend-mainnet" for each in custom)
     assert all(labels.items() <= each.inputs["metadata"]["labels"].items() for each in custom)
-    assert not [each for each in program.of("ConfigMap") if each.namespace == "monitoring"]
+    shared = {each.kubernetes_name for each in program.of("ConfigMap") if each.namespace == "monitoring"}
+    assert all("-dashboard-" in name for name in shared)
 
     plain = capture.stack("mainnet")
     (config,) = [each for each in plain.of("ConfigMap") if each.kubernetes_name.endswith("-prometheus")]

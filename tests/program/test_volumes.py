@@ -90,4 +90,6 @@ def test_a_larger_volume_touches_what_follows_its_size_and_no_pod_of_the_databas
         for program in (mainnet, capture.stack("mainnet", {"postgres": {"storage": "103Gi"}}))
     )
     changed = {each.kubernetes_name for urn, each in after.items() if each.inputs != before[urn].inputs}
-    assert changed == {"postgres", "postgres-restore-test", "postgres-archive", "postgres-base-backup"}
+    follows = {"postgres-restore-test", "postgres-archive", "postgres-base-backup"}
+    monitoring = {"backend-mainnet-prometheus", "backend-mainnet-dashboard-database"}
+    assert changed == {"postgres"} | follows | monitoring
