@@ -10,7 +10,8 @@ PLUGINS ?= standin
 PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
 # The full counts of what `make test` does a seeded part of.
-LONG := GX_POSTGRES_KILLS=20 GX_REDIS_FAULTS=20 GX_REDIS_TIMINGS=production GX_BACKUP_KILLS=20 GX_GENERATED_STACKS=200
+LONG := GX_POSTGRES_KILLS=20 GX_POSTGRES_FAULTS=20 GX_REDIS_FAULTS=20 GX_REDIS_TIMINGS=production \
+        GX_BACKUP_KILLS=20 GX_GENERATED_STACKS=200
 FAULT_TESTS := $(addprefix tests/services/test_,postgres_failover.py redis_faults.py postgres_backup.py redis_backup.py)
 
 .PHONY: help install sandbox sandbox-status sandbox-down test test-long test-fast test-services test-sandbox test-engine check \
@@ -94,7 +95,7 @@ test-long: $(VENV)/.installed ## Faults, kills and generated stacks in full coun
 	@$(PYTEST) --hypothesis-profile long tests/unit/test_settings_properties.py
 	@$(LONG) $(PYTEST) -rP $(FAULT_TESTS)
 	@$(BIN)/python -m sandbox.toolchain --with kwok
-	@$(LONG) $(BIN)/python -m sandbox run -- $(PYTEST) -rP tests/sandbox/test_fit.py
+	@$(LONG) $(BIN)/python -m sandbox run -- $(PYTEST) -rP tests/sandbox/test_fit.py tests/engine/test_postgres_faults.py
 
 bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md
 	@$(BIN)/python -m tests.bench

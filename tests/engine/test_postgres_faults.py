@@ -16,9 +16,9 @@ import pytest
 from tests.engine.faults import FAULTS, LOCAL, QUORUM, Acknowledged, Databases, Writers, awaited, now
 from tests.engine.stack import Stack, kubectl
 
-COUNT = int(os.environ.get("POSTGRES_FAULTS", str(len(FAULTS))))
+COUNT = int(os.environ.get("GX_POSTGRES_FAULTS", str(len(FAULTS))))
 """Faults to go through; every kind in turn, in an order and on targets of a seed."""
-SEED = int(os.environ.get("POSTGRES_FAULTS_SEED", "1"))
+SEED = int(os.environ.get("GX_POSTGRES_FAULTS_SEED", "1"))
 FIRST_WRITE_GOAL, SWITCHOVER_GOAL, REDUNDANCY_GOAL = 10, 20, 60
 TOO_LATE = 3
 """Times a goal in seconds that fail the test: machines are shared."""
