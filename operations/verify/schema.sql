@@ -2,7 +2,10 @@
 -- the query itself would be an error where there is none.
 SELECT json_build_object(
   'recovery', pg_is_in_recovery(),
-  'standbys', (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'),
+  -- Whoever takes a base backup or archives the log streams too.
+  'standbys', (
+    SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name ~ '^postgres-[0-9]+$'
+  ),
   'tables', (
     SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'
   ),
