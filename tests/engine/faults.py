@@ -287,24 +287,21 @@ def cut_node(databases: Databases, ordinal: int) -> Iterator[None]:
 
 @contextmanager
 def full_disk(databases: Databases, ordinal: int) -> Iterator[None]:
-    """The volume is full: no segment of write-ahead log can be made, and the server gives up."""
+    """The volume is full: the server gives up, or runs on and lets nobody in."""
     node, directory = databases.node(ordinal), databases.volume(ordinal)
     with _small_volume(databases, ordinal, node, directory):
         in_node(node, f"cat /dev/zero >{shlex.quote(directory)}/filler || true")
         container = databases.container(ordinal)
-        switch = "select pg_switch_wal() from (select pg_logical_emit_message(true, 'filler', repeat('x', 1000))) t"
-        awaited(
-            "the server has given up",
-            lambda: _asked_to_switch(databases, ordinal, switch) != container,
-        )
+        awaited("the server takes no write", lambda: _gives_up(databases, ordinal, container))
         yield
         in_node(node, f"rm {shlex.quote(directory)}/filler")
 
 
-def _asked_to_switch(databases: Databases, ordinal: int, sql: str) -> str:
-    """Have the server need more of its write-ahead log; the container that runs then, or ran last."""
-    databases.answers(ordinal, sql, "")
-    return databases.container(ordinal)
+def _gives_up(databases: Databases, ordinal: int, container: str) -> bool:
+    """Have the server need more room. It has given up when it lets nobody in, or its container has ended."""
+    message = "select 'written' from pg_logical_emit_message(true, 'filler', repeat('x', 100000))"
+    written = databases.answers(ordinal, f"{message}, pg_switch_wal()", "written")
+    return not written or databases.container(ordinal) != container
 
 
 @contextmanager

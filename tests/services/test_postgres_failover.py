@@ -272,6 +272,25 @@ def test_a_running_primary_that_was_replaced_stops_by_itself_and_follows(rig: Ri
     rig.cluster.await_standbys(target, 2)
 
 
+def test_a_primary_that_lets_nobody_in_is_replaced_like_one_that_is_gone(rig: Rig) -> None:
+    old = rig.cluster.the_primary()
+    target = (old + 1) % 3
+    rig.start()
+    rig.await_writes(10)
+    # As with a full disk: it runs and answers, and no new session begins.
+    rig.cluster.admin(old, "alter system set ssl = off")
+    rig.cluster.admin(old, "select pg_reload_conf()")
+    rig.promote(target)
+    rig.await_writes(10)
+    rig.lab.wait("the container ends", lambda: not rig.lab.pods[f"postgres-{old}"].runs("postgres"))
+    rig.lab.kill(f"postgres-{old}")
+    rig.cluster.start(old)
+    rig.cluster.await_standbys(target, 2)
+    rows = rig.stop()
+    for ordinal in range(3):
+        rig.lab.wait(f"{ordinal} has every row", lambda each=ordinal: not rig.missing(rows, each))  # type: ignore[misc]
+
+
 def test_a_standby_that_the_job_did_not_reach_and_is_bound_to_a_replaced_primary_follows_the_new_one(rig: Rig) -> None:
     old = rig.cluster.the_primary()
     target, other = (old + 1) % 3, (old + 2) % 3

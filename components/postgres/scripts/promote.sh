@@ -121,6 +121,16 @@ follows() {
 	[ "$(of "$1" 5)" = "$(member "$2")" ] && [ "$(of "$1" 3)" -eq "$(of "$2" 3)" ]
 }
 
+# Whether the one instance that lets nobody in, as with a full disk, counts as gone: without a standby nobody waits for what it
+# acknowledges. Several at once have a password that is not there yet.
+deaf_for_long() {
+	[ "$(echo "$deaf" | wc -l)" -eq 1 ] || return 1
+	if [ "$deaf" != "$was_deaf" ]; then
+		was_deaf=$deaf deaf_since=$(now)
+	fi
+	[ $(($(now) - deaf_since)) -ge "${DEAF_SECONDS:-5}" ]
+}
+
 finish() {
 	timeline=$(of "$target" 3)
 	waiting=''
@@ -233,7 +243,7 @@ $(lsn "$(of "$best" 4)") of timeline $(of "$best" 3)"
 # shellcheck disable=SC2153 # from the environment
 target=${TARGET##*-}
 everyone=$(seq 0 $((MEMBERS - 1))) answers=''
-stepping='' stepping_since=0 told='' followed=0
+stepping='' stepping_since=0 told='' followed=0 was_deaf='' deaf_since=0
 say "to make postgres-$target the primary of $MEMBERS instances"
 while :; do
 	# shellcheck disable=SC2086 # a list
@@ -255,6 +265,11 @@ while :; do
 	for n in ${primary:+$replaced}; do
 		query "$n" 'SELECT failover.step_down()' >/dev/null || :
 	done
+	[ -n "$deaf" ] || was_deaf=''
+	if [ -n "$deaf" ] && deaf_for_long; then
+		answers=$(echo "$answers" | sed 's/^\([0-9]*\) deaf .*/\1 out/')
+		deaf=''
+	fi
 	if [ -n "$deaf" ]; then
 		# shellcheck disable=SC2086
 		hold "$(names $deaf) runs and does not let $role in. Repair or stop it: $(echo "$answers" | sed -n 's/^[0-9]* deaf //p' | head -n 1)"
