@@ -178,7 +178,8 @@ class Writers:
         found: list[Acknowledged] = []
 
         def enough() -> bool:
-            self._read(self._writers[0])
+            # The one beside it: a client that tries several instances stays with one that takes its password and then fails.
+            self._read(self._writers[2 + by])
             found[:] = [
                 each
                 for each in self._harvest.values()
