@@ -178,7 +178,7 @@ class Writers:
         found: list[Acknowledged] = []
 
         def enough() -> bool:
-            # The one beside it: a client that tries several instances stays with one that takes its password and then fails.
+            # The one beside it: a client that tries several stays with one that takes its password and then fails.
             self._read(self._writers[2 + by])
             found[:] = [
                 each
