@@ -73,8 +73,9 @@ def test_what_the_archive_alone_got_of_the_old_primary_is_put_aside_and_never_re
     insert(cluster, 1)
     before = next_second()
     archive.await_reach(before)
-    # Both standbys are cut off from the primary, and the archive is not.
-    for standby in (1, 2):
+    # Both standbys are cut off from the primary, and the archive is not. The one that will be promoted comes last, and
+    # so has most.
+    for standby in (2, 1):
         cluster.lab.pods[f"postgres-{standby}"].cut(10)
     owner(cluster, "set synchronous_commit = local; insert into ledger values (666)")
     for _ in range(3):
@@ -107,7 +108,8 @@ def test_what_the_archive_alone_got_of_the_old_primary_is_put_aside_and_never_re
 def test_a_replaced_primary_that_still_runs_is_left_for_the_new_one(archive: Archive) -> None:
     """The archive reaches both: the one on the newer timeline is the primary."""
     cluster = archive.cluster
-    for standby in (1, 2):
+    # The one that will be promoted comes last, and so has most.
+    for standby in (2, 1):
         cluster.lab.pods[f"postgres-{standby}"].cut(10)
     # Unaware of the other one: its container would end it.
     cluster.promote(1)

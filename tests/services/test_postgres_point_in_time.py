@@ -158,6 +158,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def archive(started: Cluster) -> Iterator[Archive]:
     """A running archive of its own, with its first base backup, and an empty table."""
+    owner(started, "drop schema if exists restored cascade")
     owner(started, "drop table if exists ledger; create table ledger (id int primary key)")
     archive = Archive(started)
     shutil.rmtree(archive.receiver.backups, ignore_errors=True)

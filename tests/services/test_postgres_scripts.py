@@ -408,8 +408,9 @@ def test_a_former_primary_that_meets_only_a_newer_standby_waits(cluster: Cluster
 
 def test_a_new_database_lets_its_first_client_in_with_its_password(lab: Lab) -> None:
     cluster = Cluster(lab, members=1)
-    cluster.start(0, watch_seconds="600")
-    cluster.await_answer(0, "select 1", "1")
+    pod = cluster.start(0, watch_seconds="600")
+    # The server that makes the database listens on its socket alone.
+    lab.wait("the server listens", lambda: pod.run("pg_isready", "--quiet", "--host=127.0.0.1").returncode == 0)
     first = cluster.client(0, "owner", "select 1")
     assert first.returncode == 0, first.stderr
 

@@ -23,8 +23,8 @@ from tests.services.redis_rig import (
     small_disks,
 )
 
-COUNT = int(os.environ.get("GX_REDIS_FAULTS", "4"))
-"""Faults to strike masters with: of each kind in turn."""
+COUNT = int(os.environ.get("GX_REDIS_FAULTS", "2"))
+"""Faults to strike masters with: of each kind in turn. Set `GX_REDIS_FAULTS` for a long run."""
 KINDS = list(itertools.islice(itertools.cycle(FAULTS), COUNT))
 SEED = 20261126
 
