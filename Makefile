@@ -95,7 +95,7 @@ test-long: $(VENV)/.installed ## Faults, kills and generated stacks in full coun
 	@$(PYTEST) --hypothesis-profile long tests/unit/test_settings_properties.py
 	@$(LONG) $(PYTEST) -rP $(FAULT_TESTS)
 	@$(BIN)/python -m sandbox.toolchain --with kwok
-	@$(LONG) $(BIN)/python -m sandbox run -- $(PYTEST) -rP tests/sandbox/test_fit.py tests/engine/test_postgres_faults.py
+	@$(LONG) $(BIN)/python -m sandbox run -- $(PYTEST) -rP tests/sandbox/test_fit.py tests/long
 
 bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md
 	@$(BIN)/python -m tests.bench

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.engine.faults import FAULTS, LOCAL, QUORUM, Acknowledged, Databases, Writers, awaited, now
 from tests.engine.stack import Stack, kubectl
+from tests.long.faults import FAULTS, LOCAL, QUORUM, Acknowledged, Databases, Writers, awaited, now
 
 COUNT = int(os.environ.get("GX_POSTGRES_FAULTS", str(len(FAULTS))))
 """Faults to go through; every kind in turn, in an order and on targets of a seed."""
@@ -52,6 +52,7 @@ def databases(mainnet: Stack) -> Iterator[Databases]:
     """Mainnet's databases with an empty ledger, and their committed primary at the end."""
     found = Databases(mainnet)
     awaited("there is redundancy", lambda: found.redundant(0))
+    awaited("every instance has read which one is the primary", lambda: found.told(0))
     found.ask(0, "drop schema if exists faults cascade", "gx_protocol")
     found.ask(
         0,

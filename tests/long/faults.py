@@ -25,11 +25,12 @@ from tests.engine.stack import LAYOUT, Stack, get, kubectl, run
 
 WORKER = where.NODES[3].name
 """The node that holds no database: a writer there meets none of the faults."""
-_SCRIPT = Path(__file__).parent / "files" / "writer.sh"
+_SCRIPT = Path(__file__).with_name("writer.sh")
 _PSQL = ("psql", "-XqAt", "-h", "/var/run/postgresql", "-U", "gx_admin", "-c")
 _IN_SERVER = ("-c", "postgres", "--")
 STANDBYS = "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'"
 QUORUM, LOCAL = "on", "local"
+_SETTINGS = "/etc/postgresql/cluster.env"
 # Time, row and instance; the kubelet and the API server say other things there when they have no log.
 _WORD = re.compile(r"^(\S+Z) (\S+\|\d+)\|(postgres-\d)$", re.MULTILINE)
 
@@ -97,6 +98,11 @@ class Databases:
     def redundant(self, primary: int) -> bool:
         """Whether both others confirm a primary's commits."""
         return self.answers(primary, STANDBYS, "2")
+
+    def told(self, primary: int) -> bool:
+        """Whether the settings have reached every instance: the kubelets deliver them within a minute or two."""
+        line = f"PRIMARY_ORDINAL={primary}"
+        return all(self.exec(each, "sed", "-n", "/^PRIMARY_ORDINAL/p", _SETTINGS) == line for each in range(3))
 
     def rows(self, ordinal: int) -> set[str]:
         """The rows of all writers that an instance has."""
