@@ -10,6 +10,7 @@ from tests.engine.stack import BIN, Stack, get, kubectl, run
 
 CONTROL_PLANE = {"srv1089618", "srv1089624", "srv1092158"}
 WORKER = {"srv1117946"}
+BESIDE_THE_BACKUPS = ("postgres-archive", "postgres-backup-reports", "redis-backup-reports")
 
 
 def ready(pod: dict[str, object]) -> bool:
@@ -41,15 +42,20 @@ def test_every_mainnet_pod_is_ready_on_a_node_the_document_names(mainnet: Stack)
         "outbox-submitter": 2,
         "projector": 2,
         "api-gateway": 3,
+        "postgres-exporter": 1,
+        "redis-exporter": 1,
+        **dict.fromkeys(BESIDE_THE_BACKUPS, 1),
     }
     for database in ("postgres", "redis"):
         assert set(found[database]) == CONTROL_PLANE, f"{database} is not one per control-plane node"
+    for app in BESIDE_THE_BACKUPS:
+        assert set(found.pop(app)) == WORKER, f"{app} is not where the volumes of the backups are"
     assert {node for nodes in found.values() for node in nodes} <= CONTROL_PLANE
 
 
 def test_every_testnet_pod_is_ready_on_the_worker(testnet: Stack) -> None:
     found = nodes_by_app(testnet.namespace)
-    assert len(found) == 13, sorted(found)
+    assert len(found) == 17, sorted(found)
     assert {app: len(nodes) for app, nodes in found.items()} == dict.fromkeys(found, 1)
     assert {node for nodes in found.values() for node in nodes} == WORKER
 

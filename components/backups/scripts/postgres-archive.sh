@@ -65,9 +65,11 @@ forks() {
 	sed 's/^[0-9A-F]*\.history|//' | awk '$1 ~ /^[0-9]+$/ { print $1, $2 }'
 }
 
-# Make the newest chain one that the primary's WAL goes on with, or begin another. Sets chain.
+# Make the newest chain one that the primary's WAL goes on with, or begin another. Sets chain, and fork: where the primary's
+# history begins to be another timeline, if what is archived ends exactly there.
 join_history() {
 	chain=$(newest_chain)
+	fork=''
 	if [ -z "$chain" ]; then
 		begin_chain "there is no archive yet"
 		return
@@ -105,7 +107,7 @@ join_history() {
 				begin_chain "$primary is behind the archive on timeline $timeline"
 				return
 			}
-			kept=yes
+			kept=yes fork=''
 			continue
 		fi
 		if [ "$segment_timeline" -ne "$of" ]; then
@@ -114,7 +116,8 @@ join_history() {
 			left=$(bytes_of "${left:-0/0}")
 		fi
 		if [ "$ends" -le "$left" ]; then
-			kept=yes
+			kept=yes fork=''
+			[ -z "$whole" ] || [ "$ends" -ne "$left" ] || fork=$ends
 		else
 			put_aside "$file"
 			moved=yes
@@ -141,8 +144,19 @@ remove_unfilled() {
 	done
 }
 
+# The receiver asks for what follows its newest segment on that segment's timeline. Where that timeline has ended, to the byte, the
+# server has nothing of it to send, and the receiver gives up. An empty segment of the next timeline tells it where to go on.
+cross_fork() {
+	on=$(echo "$history" | while read -r its position; do
+		[ "$(bytes_of "$position")" -le "$fork" ] || { echo "$its" && break; }
+	done)
+	number=$((fork / segment_bytes))
+	: >"$wal/$chain/$(printf '%08X%08X%08X' "${on:-$timeline}" $((number / 256)) $((number % 256))).partial"
+}
+
 begin_receiving() {
 	remove_unfilled
+	[ -z "$fork" ] || cross_fork
 	following="$primary $timeline"
 	receive_wal --create-slot --if-not-exists 2>"$heard" || return 1
 	say "receiving from $primary, timeline $timeline, into $chain"
