@@ -63,7 +63,7 @@ check-workflows: $(VENV)/.installed ## Lint the GitHub workflows (Go)
 format: $(VENV)/.installed ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-test-fast: $(VENV)/.installed ## Unit and program tests: pip packages alone, under a minute
+test-fast: $(VENV)/.installed ## Unit and program tests: pip packages alone
 	@$(PYTEST) --numprocesses auto tests/unit tests/program
 
 test-services: $(VENV)/.installed ## Scripts against real Postgres, Redis, Nginx and certbot (root)

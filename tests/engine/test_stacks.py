@@ -123,7 +123,12 @@ def test_a_roll_out_that_cannot_become_ready_fails_with_its_reason_and_the_next_
 
 def test_a_larger_volume_replaces_nothing_and_a_smaller_one_is_refused_at_the_preview(testnet: Stack) -> None:
     grown = testnet.edited("storage: 100Gi", "storage: 120Gi")
-    assert grown.changes() == {"update kubernetes:apps/v1:StatefulSet": 1, "update kubernetes:batch/v1:CronJob": 1}
+    # The restore test's scratch disk, and what alerts and dashboards say of the size, follow it.
+    assert grown.changes() == {
+        "update kubernetes:apps/v1:StatefulSet": 1,
+        "update kubernetes:batch/v1:CronJob": 1,
+        "update kubernetes:core/v1:ConfigMap": 2,
+    }
     refused = testnet.edited("storage: 100Gi", "storage: 90Gi").pulumi("preview")
     assert refused.code != 0
     assert "postgres.storage: a volume cannot shrink. Got '90Gi'. Fix: 100Gi, as deployed" in refused.output
