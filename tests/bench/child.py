@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf import empty_pb2
 from pulumi.runtime import mocks, set_all_config
-from pulumi.runtime.settings import configure
+from pulumi.runtime.settings import SETTINGS, configure
 from pulumi.runtime.stack import run_in_stack
 
 
@@ -30,6 +30,13 @@ class _Echo(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         self.resources += 1
         return f"{args.name}-id", dict(args.inputs)
+
+
+class _Hooks:
+    """In the place of the server at which an engine would call the program's hooks: there is no engine."""
+
+    def register_resource_hook(self, hook: object) -> None:
+        """Nothing calls it."""
 
 
 def main() -> None:
@@ -52,6 +59,7 @@ def main() -> None:
             dry_run=False,
         )
     )
+    SETTINGS.callbacks = _Hooks()
     set_all_config(config, ["gx-backend-infra:secrets"])
     loop.run_until_complete(run_in_stack(lambda: _execute(program)))
     usage = resource.getrusage(resource.RUSAGE_SELF)
