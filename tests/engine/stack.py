@@ -4,11 +4,13 @@ import json
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sandbox import layout as sandbox_layout
+from sandbox import processes
 from sandbox.stacks import render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,16 @@ def get(kind: str, namespace: str, *argv: str) -> list[dict[str, Any]]:
     """Objects of a kind in a namespace."""
     items: list[dict[str, Any]] = json.loads(kubectl("get", kind, "-n", namespace, "-o", "json", *argv))["items"]
     return items
+
+
+def sandbox(*argv: str) -> None:
+    """A sandbox command that has to succeed."""
+    run(LAYOUT.root / ".venv/bin/python", "-m", "sandbox", *argv).ok()
+
+
+def awaited(what: str, holds: Callable[[], bool], timeout: float = 300) -> None:
+    """Wait for a condition on the platform."""
+    processes.wait_until(what, holds, timeout=timeout)
 
 
 def cloudflare_mutations() -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 
 from sandbox import processes
 from sandbox.stacks import render
+from tests.engine.databases import Databases
 from tests.engine.stack import BIN, LAYOUT, Ran, Stack, kubectl
-from tests.long.faults import Databases
 
 
 @pytest.fixture

@@ -1,16 +1,13 @@
 """Moving the Postgres primary on real nodes: one line of the stack file, planned and with its node dead."""
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from sandbox import layout as sandbox_layout
-from sandbox import processes
-from tests.engine.stack import Stack, get, kubectl, run
+from tests.engine.databases import STANDBYS
+from tests.engine.stack import Stack, awaited, get, kubectl, sandbox
 
-LAYOUT = sandbox_layout.current()
 SERVER = (
     "-c",
     "postgres",
@@ -25,7 +22,6 @@ SERVER = (
     "postgres",
     "-c",
 )
-STANDBYS = "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'"
 GOAL_SECONDS = 20
 
 
@@ -40,16 +36,6 @@ def moved(mainnet: Stack) -> Iterator[Stack]:
 def asked(stack: Stack, ordinal: int, sql: str) -> str:
     """What an instance answers."""
     return kubectl("exec", "-n", stack.namespace, f"postgres-{ordinal}", *SERVER, sql).strip()
-
-
-def awaited(what: str, holds: Callable[[], bool]) -> None:
-    """Wait for a condition on the platform."""
-    processes.wait_until(what, holds, timeout=300)
-
-
-def sandbox(*argv: str) -> None:
-    """A sandbox command that has to succeed."""
-    run(Path(LAYOUT.root / ".venv/bin/python"), "-m", "sandbox", *argv).ok()
 
 
 def selected(stack: Stack) -> str:

@@ -21,28 +21,15 @@ from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from operations.manifest import in_camel_case
 from sandbox import layout as where
 from sandbox import netns, processes
-from tests.engine.stack import LAYOUT, Stack, get, kubectl, run
+from tests.engine.databases import Databases
+from tests.engine.stack import BIN, LAYOUT, awaited, get, kubectl, run, sandbox
 
 WORKER = where.NODES[3].name
 """The node that holds no database: a writer there meets none of the faults."""
 _SCRIPT = Path(__file__).with_name("writer.sh")
-_PSQL = ("psql", "-XqAt", "-h", "/var/run/postgresql", "-U", "gx_admin", "-c")
-_IN_SERVER = ("-c", "postgres", "--")
-STANDBYS = "select count(*) from pg_stat_replication where sync_state = 'quorum' and state = 'streaming'"
 QUORUM, LOCAL = "on", "local"
-_SETTINGS = "/etc/postgresql/cluster.env"
 # Time, row and instance; the kubelet and the API server say other things there when they have no log.
 _WORD = re.compile(r"^(\S+Z) (\S+\|\d+)\|(postgres-\d)$", re.MULTILINE)
-
-
-def awaited(what: str, holds: Any, timeout: float = 300) -> None:  # noqa: ANN401 - any condition
-    """Wait for a condition on the platform."""
-    processes.wait_until(what, holds, timeout=timeout)
-
-
-def sandbox(*argv: str) -> None:
-    """A sandbox command that has to succeed."""
-    run(LAYOUT.root / ".venv/bin/python", "-m", "sandbox", *argv).ok()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,88 +49,6 @@ class _Writer:
     instances: Sequence[int]
     durability: str
     pause: float
-
-
-class Databases:
-    """The Postgres instances of a stack."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self.namespace = stack.namespace
-
-    def pod(self, ordinal: int) -> dict[str, Any]:
-        """The pod of an instance as the API server has it."""
-        found: dict[str, Any] = json.loads(
-            kubectl("get", "pod", "-n", self.namespace, f"postgres-{ordinal}", "-o", "json")
-        )
-        return found
-
-    def node(self, ordinal: int) -> str:
-        """The node of an instance."""
-        return str(self.pod(ordinal)["spec"]["nodeName"])
-
-    def exec(self, ordinal: int, *argv: str) -> str:
-        """What a command in an instance's container prints."""
-        return kubectl("exec", "-n", self.namespace, f"postgres-{ordinal}", *_IN_SERVER, *argv).strip()
-
-    def ask(self, ordinal: int, sql: str, database: str = "postgres") -> str:
-        """What an instance answers its administrator."""
-        return self.exec(ordinal, *_PSQL, sql, "-d", database)
-
-    def answers(self, ordinal: int, sql: str, wanted: str) -> bool:
-        """Whether an instance answers, and with that."""
-        argv = ("exec", "-n", self.namespace, f"postgres-{ordinal}", *_IN_SERVER, *_PSQL, sql, "-d", "postgres")
-        return run(where.current().root / "sandbox/bin/kubectl", *argv).output.strip() == wanted
-
-    def redundant(self, primary: int) -> bool:
-        """Whether both others confirm a primary's commits."""
-        return self.answers(primary, STANDBYS, "2")
-
-    def told(self, primary: int) -> bool:
-        """Whether the settings have reached every instance: the kubelets deliver them within a minute or two."""
-        line = f"PRIMARY_ORDINAL={primary}"
-        return all(self.exec(each, "sed", "-n", "/^PRIMARY_ORDINAL/p", _SETTINGS) == line for each in range(3))
-
-    def rows(self, ordinal: int) -> set[str]:
-        """The rows of all writers that an instance has."""
-        return set(self.ask(ordinal, "select writer || '|' || number from faults.ledger", "gx_protocol").splitlines())
-
-    def container(self, ordinal: int) -> str:
-        """Identifier of the server's running container."""
-        (status,) = self.pod(ordinal)["status"]["containerStatuses"]
-        return str(status["containerID"]).rpartition("/")[2]
-
-    def first_process(self, ordinal: int) -> int:
-        """The first process of the server's container, as the host numbers it."""
-        container = self.container(ordinal)
-        for directory in Path("/proc").iterdir():
-            try:
-                inside = container in (directory / "cgroup").read_text()
-                if inside and _number_inside(directory) == "1":
-                    return int(directory.name)
-            except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-                continue
-        raise AssertionError(f"no process of container {container}")
-
-    def volume(self, ordinal: int) -> str:
-        """Directory of an instance's volume on its node."""
-        claim = json.loads(
-            kubectl("get", "pvc", "-n", self.namespace, f"postgres-data-postgres-{ordinal}", "-o", "json")
-        )
-        return kubectl("get", "pv", claim["spec"]["volumeName"], "-o", "jsonpath={.spec.local.path}").strip()
-
-    def lose_volumes(self, *ordinals: int) -> None:
-        """Delete instances with all that they have, at once; new ones are made."""
-        pods = [f"postgres-{ordinal}" for ordinal in ordinals]
-        kubectl("delete", "pvc", "-n", self.namespace, *(f"postgres-data-{pod}" for pod in pods), "--wait=false")
-        kubectl("delete", "pod", "-n", self.namespace, *pods, "--wait")
-
-
-def _number_inside(process: Path) -> str:
-    for line in (process / "status").read_text().splitlines():
-        if line.startswith("NSpid:"):
-            return line.split()[-1]
-    return ""
 
 
 class Writers:
@@ -200,7 +105,7 @@ class Writers:
         # A container that was killed with its node has left its words to `--previous`.
         for earlier in ([], ["--previous"]):
             argv = ("logs", "-n", self._namespace, f"writer-{writer.name}", "--timestamps", *earlier)
-            done = run(LAYOUT.root / "sandbox/bin/kubectl", *argv)
+            done = run(BIN / "kubectl", *argv)
             for stamp, row, instance in _WORD.findall(done.output):
                 moment = datetime.fromisoformat(f"{stamp[:26]}+00:00").timestamp()
                 word = Acknowledged(at=moment, row=row, by=instance, durability=writer.durability)
@@ -249,7 +154,7 @@ class Writers:
 def kubectl_apply(namespace: str, objects: Sequence[Mapping[str, Any]]) -> None:
     """Create or change objects in a namespace."""
     whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-    run(LAYOUT.root / "sandbox/bin/kubectl", "apply", "-n", namespace, "-f", "-", stdin=whole).ok()
+    run(BIN / "kubectl", "apply", "-n", namespace, "-f", "-", stdin=whole).ok()
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------

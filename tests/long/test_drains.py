@@ -1,8 +1,7 @@
 """Maintenance of real nodes: each is emptied exactly when the program says so, and a lost one moves nothing else."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,30 +9,19 @@ import pytest
 from checks.drain import blocked
 from checks.fit import placed
 from checks.placement import Placement
-from sandbox import layout as sandbox_layout
-from sandbox import processes
 from tests import stacks
-from tests.engine.stack import BIN, Ran, Stack, get, kubectl, run
+from tests.engine.stack import BIN, Ran, Stack, awaited, get, kubectl, run, sandbox
 
-LAYOUT = sandbox_layout.current()
 STACK = "mainnet"
 NODES = tuple(stacks.settings(STACK).cluster.nodes)
 DATABASE_NODES = ("srv1089618", "srv1089624", "srv1092158")
 PATIENCE = "300s"
+PATIENT = 600
+"""Seconds until every pod that moved is ready again."""
 HELD_UP = "90s"
 """Long enough for every pod that may go to be gone."""
 ROLE = ("-c", "redis", "--", "env", "REDISCLI_AUTH=health", "redis-cli", "--no-auth-warning", "--tls", "--insecure")
 SERVER = ("-c", "postgres", "--", "psql", "-XqAt", "-h", "/var/run/postgresql", "-U", "gx_admin", "-d", "postgres")
-
-
-def awaited(what: str, holds: Callable[[], bool]) -> None:
-    """Wait for a condition on the platform."""
-    processes.wait_until(what, holds, timeout=600)
-
-
-def sandbox(*argv: str) -> None:
-    """A sandbox command that has to succeed."""
-    run(Path(LAYOUT.root / ".venv/bin/python"), "-m", "sandbox", *argv).ok()
 
 
 def lasting(stack: Stack) -> list[dict[str, Any]]:
@@ -110,9 +98,9 @@ def drained(stack: Stack, node: str, patience: str = PATIENCE) -> Iterator[Ran]:
         yield drain(node, patience)
     finally:
         kubectl("uncordon", node)
-        awaited(f"all is well again with {node}", lambda: recovered(stack))
+        awaited(f"all is well again with {node}", lambda: recovered(stack), timeout=PATIENT)
         # It lives on one of the nodes too.
-        awaited("testnet is back", lambda: all(is_ready(pod) for pod in lasting(Stack("testnet"))))
+        awaited("testnet is back", lambda: all(is_ready(pod) for pod in lasting(Stack("testnet"))), timeout=PATIENT)
 
 
 def primary_node(stack: Stack) -> str:
@@ -123,7 +111,7 @@ def primary_node(stack: Stack) -> str:
 @pytest.fixture
 def well(mainnet: Stack) -> Stack:
     """Mainnet with every pod ready."""
-    awaited("every pod is ready", lambda: recovered(mainnet))
+    awaited("every pod is ready", lambda: recovered(mainnet), timeout=PATIENT)
     return mainnet
 
 
@@ -133,7 +121,7 @@ def moved(well: Stack) -> Iterator[Stack]:
     well.edited("primaryOrdinal: 0", "primaryOrdinal: 1").up().ok()
     yield well
     well.up().ok()
-    awaited("the primary is the committed one", lambda: recovered(well))
+    awaited("the primary is the committed one", lambda: recovered(well), timeout=PATIENT)
 
 
 def empties(stack: Stack, node: str) -> None:
@@ -148,8 +136,8 @@ def empties(stack: Stack, node: str) -> None:
         else:
             assert not [pod["metadata"]["name"] for pod in lasting(stack) if pod["spec"].get("nodeName") == node]
         assert primaries(stack) == 1
-        awaited("there is one Redis master", lambda: masters(stack) == 1)
-        awaited("the edge answers", edge_answers)
+        awaited("there is one Redis master", lambda: masters(stack) == 1, timeout=PATIENT)
+        awaited("the edge answers", edge_answers, timeout=PATIENT)
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -172,7 +160,7 @@ def test_a_second_node_is_held_up_by_the_budgets_until_the_first_is_back(well: S
             assert "disruption budget" in held.output
             assert len(running(well, "postgres")) == len(running(well, "redis")) == 2
             assert primaries(well) == masters(well) == 1
-            awaited("the edge answers", edge_answers)
+            awaited("the edge answers", edge_answers, timeout=PATIENT)
         finally:
             kubectl("uncordon", second)
 
@@ -193,12 +181,12 @@ def test_a_lost_node_leaves_the_remaining_pods_where_they_are(well: Stack) -> No
     before = others()
     sandbox("node", "cut", node)
     try:
-        awaited(f"{node} counts as lost, and what can move has left it", moved_on)
+        awaited(f"{node} counts as lost, and what can move has left it", moved_on, timeout=PATIENT)
         assert before.items() <= others().items(), "a pod elsewhere was moved or replaced"
         assert primaries(well) == 1
-        awaited("there is one Redis master", lambda: masters(well) == 1)
-        awaited("the edge answers", edge_answers)
+        awaited("there is one Redis master", lambda: masters(well) == 1, timeout=PATIENT)
+        awaited("the edge answers", edge_answers, timeout=PATIENT)
     finally:
         sandbox("node", "heal", node)
-    awaited("all is well again", lambda: recovered(well))
+    awaited("all is well again", lambda: recovered(well), timeout=PATIENT)
     assert len(running(well, "postgres")) == 3

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.engine.stack import Stack, kubectl
-from tests.long.faults import FAULTS, LOCAL, QUORUM, Acknowledged, Databases, Writers, awaited, now
+from tests.engine.databases import Databases
+from tests.engine.stack import Stack, awaited, kubectl
+from tests.long.faults import FAULTS, LOCAL, QUORUM, Acknowledged, Writers, now
 
 COUNT = int(os.environ.get("GX_POSTGRES_FAULTS", str(len(FAULTS))))
 """Faults to go through; every kind in turn, in an order and on targets of a seed."""
@@ -92,7 +93,7 @@ def test_no_commit_that_the_quorum_acknowledged_is_lost_and_never_do_two_primari
     primary, seen, lost_locally = 0, 0, 0
     for number, kind in enumerate(kinds, 1):
         target = luck.choice([each for each in range(3) if each != primary])
-        awaited("there is redundancy", lambda at=primary: databases.redundant(at))
+        awaited("there is redundancy", lambda at=primary: databases.redundant(at))  # type: ignore[misc]
         struck = now()
         with FAULTS[kind](databases, primary):
             begun = time.monotonic()
@@ -101,13 +102,13 @@ def test_no_commit_that_the_quorum_acknowledged_is_lost_and_never_do_two_primari
             started = job_started(mainnet, target)
             first = writers.await_rows(10, by=target, since=struck)
         healed = time.monotonic()
-        awaited("the redundancy is back", lambda at=target: databases.redundant(at))
+        awaited("the redundancy is back", lambda at=target: databases.redundant(at))  # type: ignore[misc]
         redundant = time.monotonic() - healed
         acknowledged = writers.acknowledged()
         for ordinal in range(3):
             awaited(
                 f"postgres-{ordinal} has every row that the quorum acknowledged",
-                lambda at=ordinal, said=acknowledged: not judge(said, databases.rows(at)).lost[QUORUM],
+                lambda at=ordinal, said=acknowledged: not judge(said, databases.rows(at)).lost[QUORUM],  # type: ignore[misc]
                 timeout=30,
             )
         verdict = judge([each for each in acknowledged if each.at > struck], databases.rows(target))
@@ -155,7 +156,7 @@ def test_the_rig_finds_what_three_independent_primaries_lose(databases: Database
         for ordinal in range(3):
             awaited(
                 f"postgres-{ordinal} acknowledges",
-                lambda by=ordinal: any(
+                lambda by=ordinal: any(  # type: ignore[misc]
                     each.by == f"postgres-{by}" and each.at > since for each in writers.acknowledged()
                 ),
             )
