@@ -6,6 +6,7 @@ beside ``expr``; the environment and the link to the runbook are added here. ``@
 would never end.
 """
 
+import functools
 import string
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -148,6 +149,7 @@ def quota_high(settings: Settings) -> dict[str, float]:
     return {resource: max(0.9, (1 + share) / 2) for resource, share in (planned | volumes).items()}
 
 
+@functools.cache
 def _longest_pause(schedule: str) -> timedelta:
     """Longest time between two runs. A year shows every pattern but leap years."""
     runs = CronSim(schedule, datetime(2027, 1, 1, tzinfo=UTC))
