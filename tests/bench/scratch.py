@@ -7,6 +7,8 @@ from tests.bench.engine import BIN, run
 from tests.stacks import tls
 
 DEADLINE = "600s"
+MONITORING = "monitoring"
+"""The namespace of the stack files for what the shared Prometheus and Grafana read."""
 
 
 def settings(stack: str, namespace: str) -> dict[str, object]:
@@ -36,7 +38,14 @@ def gone_after(namespace: str) -> Iterator[None]:
 
 
 def remove(namespace: str) -> None:
-    """Delete the namespace with all that is in it, and its PriorityClass; nothing happens when they are not there."""
+    """Delete the namespace with all that is in it, its PriorityClass and what the shared monitoring has of it.
+
+    Nothing happens when they are not there.
+    """
     kubectl = BIN / "kubectl"
     run(kubectl, "delete", "namespace", namespace, "--ignore-not-found", f"--timeout={DEADLINE}")
     run(kubectl, "delete", "priorityclass", namespace, "--ignore-not-found")
+    shared = run(kubectl, "get", "configmaps", "-n", MONITORING, "-o", "name").split()
+    own = [each for each in shared if each.startswith(f"configmap/{namespace}-")]
+    if own:
+        run(kubectl, "delete", "-n", MONITORING, *own)
