@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from components import documents
 from components.templates import render
 from settings.model import Alerts
 
@@ -59,7 +58,7 @@ def fragment(namespace: str, environment: str, alerts: Alerts) -> str:
         email=alerts.email,
         heartbeat=alerts.heartbeat,
         secrets=alerts.secrets,
-        slack=yaml.safe_dump([_slack(environment, alerts.secrets)], default_flow_style=True, width=10_000).strip(),
+        slack=documents.write([_slack(environment, alerts.secrets)], default_flow_style=True, width=10_000).strip(),
         after_node=AFTER_A_NODE,
         after_database=AFTER_A_DATABASE,
     )
@@ -67,7 +66,7 @@ def fragment(namespace: str, environment: str, alerts: Alerts) -> str:
 
 def merged(shared: Mapping[str, Any], *fragments: str) -> dict[str, Any]:
     """A whole configuration: the shared one, with the parts of some stacks added to its lists."""
-    parts = [yaml.safe_load(text) for text in fragments]
+    parts = [documents.read(text) for text in fragments]
     route = dict(shared["route"])
     route["routes"] = [*(each for part in parts for each in part["route"]["routes"]), *route.get("routes", [])]
     whole = {**shared, "route": route}
@@ -81,7 +80,7 @@ def custom_resource(text: str, secret: str) -> dict[str, Any]:
 
     https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1alpha1.AlertmanagerConfig
     """
-    part = yaml.safe_load(text)
+    part = documents.read(text)
     (route,) = part["route"]["routes"]
     return {
         "route": _route(route),

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from components import documents
 from components.observability.rules import Text, facts_of, values_of
 from settings.model import Observability, Settings
 
@@ -36,7 +35,7 @@ def dashboard(settings: Settings, observability: Observability, name: str) -> di
     if not has[NAMES[name]]:
         return None
     text = (_DIRECTORY / f"{name}.yaml").read_text(encoding="utf-8")
-    source = yaml.safe_load(Text(text).substitute(values_of(settings), environment=environment))
+    source = documents.read(Text(text).substitute(values_of(settings), environment=environment))
     rows = [
         (row["title"], [panel for panel in row["panels"] if has[panel.get("when", "always")]])
         for row in source["rows"]

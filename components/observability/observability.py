@@ -6,8 +6,8 @@ from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
-import yaml
 
+from components import documents
 from components.base import Component, content_hash, owned
 from components.observability import exporters, rules, scrape
 from components.observability.exporters import Exporter
@@ -126,7 +126,7 @@ class Observability(Component):
         settings, observability = self._args.settings, self._args.observability
         configs = {"scrape_configs": scrape.scrape_configs(settings)}
         files = {
-            "scrape.yaml": yaml.safe_dump(configs, sort_keys=False),
+            "scrape.yaml": documents.write(configs),
             **{f"rules-{name}": text for name, text in rules.files(settings, observability).items()},
         }
         config_map = k8s.core.v1.ConfigMap(

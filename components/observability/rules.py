@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cronsim import CronSim
 
 from checks.quota import headroom
 from checks.workloads import whole_bytes, workloads
+from components import documents
 from components.postgres.config import WriteAheadLog
 from settings import certificates
 from settings.model import Observability, Settings
@@ -39,7 +39,7 @@ def files(settings: Settings, observability: Observability) -> dict[str, str]:
     """Every rule file of a stack, by its name; a file without rules for it is left out."""
     found = {f"{area}.yaml": groups(settings, observability, area) for area in AREAS}
     return {
-        name: yaml.safe_dump({"groups": content}, sort_keys=False, allow_unicode=True, width=120)
+        name: documents.write({"groups": content}, allow_unicode=True, width=120)
         for name, content in found.items()
         if content
     }
@@ -47,7 +47,7 @@ def files(settings: Settings, observability: Observability) -> dict[str, str]:
 
 def groups(settings: Settings, observability: Observability, area: str) -> list[dict[str, Any]]:
     """The rule groups of one area, in Prometheus' form: one, or none."""
-    source = yaml.safe_load((_DIRECTORY / f"{area}.yaml").read_text())
+    source = documents.read((_DIRECTORY / f"{area}.yaml").read_text())
     facts = facts_of(settings, observability)
     values = values_of(settings)
     rules = list(_recorded(settings)) if area == "cluster" else []

@@ -29,13 +29,13 @@ _WRITER = Path(__file__).with_name("redis_writer.py").read_text()
 _WRITER_NUMBER = 30
 _CLIENT_UID = 65534
 # Nobody else may turn the user of the sentinels off and on again, so that it does both itself, on one connection.
-# Sentinels log in when they connect: those whose login failed have to do it anew.
+# Sentinels log in when they connect, and one whose login failed does not do it anew for a minute: it has to reconnect.
 _HIDE = """
 {
     echo 'ACL SETUSER sentinel off'
     echo 'CLIENT KILL USER sentinel'
     until [ -e /tmp/show ]; do sleep 0.1; done
-    echo 'ACL LOAD'
+    echo 'ACL SETUSER sentinel on'
     echo 'CLIENT KILL USER default'
 } | "$@"
 rm -f /tmp/show

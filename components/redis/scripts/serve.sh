@@ -22,8 +22,9 @@ ask_peers() {
 	done
 }
 
+# A server that keeps an append-only file loads nothing else, a snapshot beside it neither.
 has_data() {
-	[ -d /data/appendonlydir ] || [ -s /data/dump.rdb ]
+	[ -d /data/appendonlydir ]
 }
 
 # Sets master once the server may start.
@@ -150,6 +151,9 @@ apply_passwords() {
 	fi
 	login=$(cat "$secrets/sentinel")
 	[ "$old" = "$login" ] || printf '>%s' "$old" | act -x ACL SETUSER sentinel >/dev/null || return 1
+	# Loading ended the sentinels' connections. One that was back before its old password was good again would stay where it
+	# is, without a login, for a minute, and take this server for dead.
+	act CLIENT KILL USER default >/dev/null
 	forget_at=$(($(date +%s) + 2 * ${SETTLE_SECONDS:-120}))
 	printf '%s' "$(cat "$secrets/replication")" | act -x CONFIG SET masterauth >/dev/null
 }
