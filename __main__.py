@@ -102,6 +102,7 @@ config = ApplicationConfig(
         authority=settings.tls.authority,
         fabric=settings.fabric,
         sentinels=sentinel_environment(settings.redis, env.namespace),
+        fabric_credentials=secrets.fabric_credentials,
     ),
     in_cluster(),
 )
@@ -197,6 +198,7 @@ def workload(
             authority=config.authority,
             config=config.sources(fabric_access=sized.fabric_access),
             fabric_access=sized.fabric_access,
+            fabric_credentials=config.fabric_credentials if sized.fabric_access else None,
             port=port,
             node_port=node_port,
         ),

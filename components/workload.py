@@ -12,7 +12,7 @@ from components.network_policies import FABRIC_ACCESS, METRICS_PORT, POSTGRES_AC
 from components.placement import FAST_EVICTION, affinity, resources
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from components.tls import CLIENT_AUTHORITY, CLIENT_DIRECTORY
-from components.workload_config import ConfigSource, SecretKey
+from components.workload_config import FABRIC_CREDENTIALS, FABRIC_DIRECTORY, ConfigSource, SecretFiles, SecretKey
 from settings.model import Placement, Resources
 
 UID = 1000
@@ -33,7 +33,7 @@ class WorkloadArgs:
 
     ``app`` is the name of every object and the ``app`` label. Without ``port`` the workload is a worker: it has no
     Service, and is probed on its metrics port (X-28). With ``node_port`` its Service is a NodePort. Numbers and names
-    are plain, since they decide which objects exist.
+    are plain, since they decide which objects exist. ``fabric_credentials`` are for ``fabric_access`` alone.
     """
 
     app: str
@@ -49,6 +49,7 @@ class WorkloadArgs:
     authority: ConfigSource
     config: tuple[ConfigSource, ...]
     fabric_access: bool
+    fabric_credentials: SecretFiles | None = None
     port: int | None = None
     node_port: int | None = None
 
@@ -163,7 +164,8 @@ def content(args: WorkloadArgs) -> pulumi.Output[str]:
 
     Not a secret, though passwords are in it: it is one-way, and stands in the pods for all to see.
     """
-    sources: tuple[ConfigSource | SecretKey, ...] = (*args.config, args.authority, args.database, args.cache)
+    sources: list[ConfigSource | SecretFiles | SecretKey] = [*args.config, args.authority, args.database, args.cache]
+    sources += [args.fabric_credentials] if args.fabric_credentials else []
     digests = pulumi.Output.all(*(source.digest for source in sources))
     return pulumi.Output.unsecret(digests.apply(lambda each: content_hash(" ".join(each))))
 
@@ -183,6 +185,7 @@ def pod_spec(args: WorkloadArgs, account: pulumi.Input[str]) -> dict[str, Any]:
         "volumes": [
             {"name": "tmp", "empty_dir": {"size_limit": "64Mi"}},
             {"name": "database-authority", "config_map": {"name": args.authority.name}},
+            *_fabric_volumes(args),
         ],
     }
     if args.replicas >= 2:
@@ -213,10 +216,22 @@ def _container(args: WorkloadArgs) -> dict[str, Any]:
         "volume_mounts": [
             {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108 - a volume of the pod's own
             {"name": "database-authority", "mount_path": CLIENT_DIRECTORY, "read_only": True},
+            *(
+                {"name": volume["name"], "mount_path": FABRIC_DIRECTORY, "read_only": True}
+                for volume in _fabric_volumes(args)
+            ),
         ],
         "lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         **_probes(METRICS_PORT if args.port is None else args.port),
     }
+
+
+def _fabric_volumes(args: WorkloadArgs) -> list[dict[str, Any]]:
+    """The files for Fabric, where there are any: root's, and readable by the pod's group."""
+    if args.fabric_credentials is None:
+        return []
+    files = {"secret_name": args.fabric_credentials.name, "default_mode": 0o440}
+    return [{"name": FABRIC_CREDENTIALS, "secret": files}]
 
 
 def _environment(args: WorkloadArgs) -> list[dict[str, Any]]:

@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_kubernetes as k8s
+from pydantic import SecretStr
 
 from components.base import Component, content_hash, owned
 from components.tls import AUTHORITY, CLIENT_CONFIG
 from settings.model import Endpoint, Fabric, LogLevel
+
+FABRIC_CREDENTIALS = "fabric-credentials"
+FABRIC_DIRECTORY = "/etc/fabric"
+"""Where the workloads that may reach Fabric find what they show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +34,18 @@ class SecretKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecretFiles:
+    """A Secret that pods mount, and the digest of its content: a changed file rolls the pods that read it."""
+
+    name: pulumi.Input[str]
+    digest: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApplicationConfigArgs:
     """Arguments of ``ApplicationConfig``; plain but for the namespace.
 
-    ``sentinels`` is what clients that speak Sentinel have to know.
+    ``sentinels`` is what clients that speak Sentinel have to know; ``fabric_credentials`` are files by their names.
     """
 
     namespace: pulumi.Input[str]
@@ -40,6 +53,7 @@ class ApplicationConfigArgs:
     authority: str
     fabric: Fabric | None
     sentinels: Mapping[str, str] = field(default_factory=dict)
+    fabric_credentials: Mapping[str, SecretStr] = field(default_factory=dict)
 
 
 class ApplicationConfig(Component):
@@ -51,12 +65,14 @@ class ApplicationConfig(Component):
     Attributes:
         application: Name of the ConfigMap that every workload reads.
         fabric: Name of the ConfigMap with Fabric's endpoints; None where there is no Fabric.
+        fabric_credentials: Secret for the same workloads, to be mounted at ``FABRIC_DIRECTORY``; None without any.
         authority: ConfigMap with the databases' authorities, to be mounted at ``components.tls.CLIENT_DIRECTORY``.
     """
 
     area = "app"
     application: pulumi.Output[str]
     fabric: pulumi.Output[str] | None
+    fabric_credentials: SecretFiles | None
     authority: ConfigSource
 
     def __init__(self, name: str, args: ApplicationConfigArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -70,6 +86,7 @@ class ApplicationConfig(Component):
             endpoints = fabric_environment(args.fabric)
             self.fabric = self._config_map("fabric-endpoints", endpoints, args.namespace)
             self._fabric = ConfigSource(name=self.fabric, digest=content_hash(endpoints))
+        self.fabric_credentials = self._credentials(args) if args.fabric_credentials else None
         authority = {AUTHORITY: args.authority}
         self.authority = ConfigSource(
             name=self._config_map(CLIENT_CONFIG, authority, args.namespace), digest=content_hash(authority)
@@ -87,6 +104,16 @@ class ApplicationConfig(Component):
                 "fabricAccess without a Fabric network. Fix: set fabricAccess: false, or add the fabric key"
             )
         return (self._common, self._fabric)
+
+    def _credentials(self, args: ApplicationConfigArgs) -> SecretFiles:
+        files = {name: content.get_secret_value() for name, content in args.fabric_credentials.items()}
+        secret = k8s.core.v1.Secret(
+            self.child_name(FABRIC_CREDENTIALS),
+            metadata=owned(FABRIC_CREDENTIALS, args.namespace),
+            string_data=pulumi.Output.secret(files),
+            opts=self.child(),
+        )
+        return SecretFiles(name=secret.metadata.name.apply(str), digest=pulumi.Output.secret(content_hash(files)))
 
     def _config_map(self, part: str, data: Mapping[str, str], namespace: pulumi.Input[str]) -> pulumi.Output[str]:
         config_map = k8s.core.v1.ConfigMap(

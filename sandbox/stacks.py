@@ -149,6 +149,9 @@ def _secrets(
             yield f"{group}.{role}", secrets.token_urlsafe(32)
     for name, pair in pairs.items():
         yield f"tls.{name}Key", pair.key
+    if "fabric" in base:
+        # Nothing there reads it: it shows that the file arrives, and nowhere else.
+        yield "fabricCredentials.client-key", secrets.token_urlsafe(32)
     if "dns" in base:
         yield "cloudflareApiToken", values.api_token
         if _mapping(_mapping(base.get("edge", {})).get("acme", {})).get("challenge") == "dns-01":

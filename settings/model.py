@@ -20,6 +20,7 @@ from settings.types import (
     DnsLabel,
     Duration,
     Email,
+    FileName,
     Fqdn,
     HostKey,
     ImageRef,
@@ -692,6 +693,11 @@ class Secrets(Section):
     redis: RedisSecrets
     tls: TlsSecrets
     off_site: OffSiteSecrets | None = Field(default=None, description="Needed with backups.offSite.")
+    fabric_credentials: dict[FileName, SecretStr] = Field(
+        default_factory=dict,
+        description="What workloads with fabricAccess show Fabric, as files of /etc/fabric by their names: connection"
+        " profile, certificates and keys (WK-14). Empty where the images find them by themselves.",
+    )
     cloudflare_api_token: SecretStr | None = Field(
         default=None, description="Token with DNS:Edit (and Zone Settings:Edit) on the zone."
     )

@@ -9,6 +9,7 @@ from settings.model import (
     Dns,
     Edge,
     Environment,
+    Fabric,
     Images,
     Migration,
     Observability,
@@ -82,6 +83,12 @@ def off_site_has_an_image_and_a_key(backups: Backups | None, images: Images, sec
     for path, value in (("images.rclone", images.rclone), ("secrets.offSite", secrets.off_site)):
         if value is None:
             yield Problem(path, "missing: backups.offSite needs it", "run `make configure STACK=…`")
+
+
+def fabric_credentials_have_a_network(fabric: Fabric | None, secrets: Secrets) -> Iterator[Problem]:
+    """Nobody could read them."""
+    if secrets.fabric_credentials and fabric is None:
+        yield Problem("secrets.fabricCredentials", "there is no Fabric network", "remove it, or add the fabric key")
 
 
 def observability_has_images(
@@ -175,6 +182,7 @@ RULES = (
     redis_proxy_has_an_image,
     migration_has_an_image,
     off_site_has_an_image_and_a_key,
+    fabric_credentials_have_a_network,
     observability_has_images,
     dns_has_a_token,
     dns_challenge_has_a_token,

@@ -43,6 +43,8 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _HEX32 = re.compile(r"[0-9a-f]{32}")
 _URL_PREFIX = re.compile(r"/[a-z0-9][a-z0-9-]*")
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^\s?#]*)?")
+# https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data
+_FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _SQL_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DURATION = re.compile(r"0*[1-9][0-9]{0,8}(s|m|h|d)")
@@ -244,6 +246,13 @@ def sql_name(value: str) -> str:
     return value
 
 
+def file_name(value: str) -> str:
+    """Name of a file that a ConfigMap or a Secret holds."""
+    if not _FILE_NAME.fullmatch(value) or value in {".", ".."}:
+        raise ValueError("not a file name. Fix: letters, digits, '.', '_' and '-', as connection.json")
+    return value
+
+
 def one_line(value: str) -> str:
     """Text without line breaks and control characters, which would end a line of a file it is written into."""
     if not value.isprintable():
@@ -279,5 +288,6 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 # The static half of the default range: ports here are never handed out dynamically (X-05).
 NodePort = Annotated[int, Field(strict=True, ge=30000, le=32767)]
 Replicas = Annotated[int, Field(strict=True, ge=1, le=50)]
+FileName = Annotated[str, AfterValidator(file_name), _pattern(_FILE_NAME)]
 SqlName = Annotated[str, AfterValidator(sql_name), _pattern(_SQL_NAME)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253, strip_whitespace=True), AfterValidator(one_line)]

@@ -116,6 +116,7 @@ def overlay(stack: str) -> dict[str, object]:
                 "secrets": {
                     "cloudflareApiToken": "canary-cloudflare-token",
                     "sshPrivateKey": _SSH_KEY,
+                    "fabricCredentials": {"tls.key": "canary-fabric-key"},
                 },
             },
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 import pulumi
 import pytest
+from pydantic import SecretStr
 
 from components.tls import CLIENT_AUTHORITY
 from components.workload import Workload, WorkloadArgs, roll_out_timeouts
@@ -25,6 +26,7 @@ def deployed(
     **changes: Any,  # noqa: ANN401
 ) -> Capture:
     """A stack of one workload, ``app`` by name."""
+    credentials = {name: SecretStr(text) for name, text in (changes.pop("credentials", None) or {}).items()}
 
     def program() -> None:
         assert FABRIC is not None
@@ -35,9 +37,11 @@ def deployed(
                 log_level=log_level,
                 authority=authority,
                 fabric=FABRIC.model_copy(update={"peers": FABRIC.peers[:peers]}),
+                fabric_credentials=credentials,
             ),
         )
         access = bool(changes.pop("fabric_access", False))
+        assert (config.fabric_credentials is None) == (not credentials)
         arguments: dict[str, Any] = {
             "app": "app",
             "namespace": "backend",
@@ -52,6 +56,7 @@ def deployed(
             "authority": config.authority,
             "config": config.sources(fabric_access=access),
             "fabric_access": access,
+            "fabric_credentials": config.fabric_credentials if access else None,
             "port": 3001,
             "node_port": 30001,
         }
@@ -233,6 +238,22 @@ def test_a_changed_password_or_log_level_rolls_the_pods() -> None:
 def test_a_changed_fabric_endpoint_rolls_only_the_pods_that_read_it() -> None:
     assert content(deployed(peers=2)) == content(deployed())
     assert content(deployed(peers=2, fabric_access=True)) != content(deployed(fabric_access=True))
+
+
+def test_fabric_credentials_are_files_for_those_with_fabric_access_and_roll_them_alone() -> None:
+    old, new = {"tls.key": "canary-key"}, {"tls.key": "canary-new-key"}
+    found = deployed(fabric_access=True, credentials=old)
+    secret = found.one("Secret", "fabric-credentials")
+    assert secret.inputs["stringData"] == old
+    assert "stringData" in secret.secrets
+    (mount,) = (each for each in container(found)["volumeMounts"] if each["name"] == "fabric-credentials")
+    assert mount == {"name": "fabric-credentials", "mountPath": "/etc/fabric", "readOnly": True}
+    (volume,) = (each for each in pod(found)["volumes"] if each["name"] == "fabric-credentials")
+    assert volume["secret"] == {"secretName": "fabric-credentials", "defaultMode": 0o440}
+    assert content(deployed(fabric_access=True, credentials=new)) != content(found)
+    others = deployed(credentials=old)
+    assert not [each for each in pod(others)["volumes"] if each["name"] == "fabric-credentials"]
+    assert content(deployed(credentials=new)) == content(others)
 
 
 def test_a_roll_out_that_stands_still_is_reported_soon_and_a_moving_one_has_time_for_every_step() -> None:
