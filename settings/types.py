@@ -248,7 +248,7 @@ def sql_name(value: str) -> str:
 
 def file_name(value: str) -> str:
     """Name of a file that a ConfigMap or a Secret holds."""
-    if not _FILE_NAME.fullmatch(value) or value in {".", ".."}:
+    if not _FILE_NAME.fullmatch(value) or value == "." or value.startswith(".."):
         raise ValueError("not a file name. Fix: letters, digits, '.', '_' and '-', as connection.json")
     return value
 

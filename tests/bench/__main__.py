@@ -65,8 +65,12 @@ def _measure(measure: str, scratch: Path, results: Path, runs: int) -> None:
         facts = {"database": backed.database, "dump": backed.dump, "runs": rounds}
         report.keep(results, measure, backed.figures, before, facts)
     else:
-        sizes = [asdict(each) for each in growth.measure(scratch)]
-        report.keep(results, measure, [], before, {"sizes": sizes})
+        sizes = []
+        for each in growth.measure(scratch):
+            sizes.append(asdict(each))
+            print(each, flush=True)
+            # Hours may go by until the next: what there is stays.
+            report.keep(results, measure, [], before, {"sizes": sizes, "patience": growth.PATIENCE_SECONDS})
 
 
 if __name__ == "__main__":

@@ -23,10 +23,18 @@ class BenchError(Exception):
     """Something could not be measured; the message says what and why."""
 
 
-def run(*argv: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None, stdin: str | None = None) -> str:
-    """Standard output of a command that has to succeed."""
+def run(
+    *argv: str | Path,
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float | None = None,
+) -> str:
+    """Standard output of a command that has to succeed; ``subprocess.TimeoutExpired`` when it is killed in the end."""
     command = [str(part) for part in argv]
-    done = subprocess.run(command, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, check=False, timeout=timeout
+    )
     if done.returncode:
         raise BenchError(f"{' '.join(command[:8])} failed:\n{(done.stderr + done.stdout)[-3000:]}")
     return done.stdout
@@ -38,7 +46,7 @@ class Engine:
 
     directory: Path
 
-    def pulumi(self, *argv: str | Path, cwd: Path = ROOT) -> str:
+    def pulumi(self, *argv: str | Path, cwd: Path = ROOT, timeout: float | None = None) -> str:
         """Output of a Pulumi command, run as ``sandbox/bin/pulumi`` would but for the backend."""
         environment = self._environment()
         # The wrapper finds the engine anew on each call; a bare program should not be charged for that.
@@ -48,7 +56,7 @@ class Engine:
             built = Path(found) if found else toolchain.tool("pulumi")
             engine.symlink_to(install(engine.parent, built, environment["PATH"]).engine)
         inside = where.nsenter_argv(LAYOUT.netns(where.INTERNET))
-        return run(*inside, engine.readlink(), *argv, "--non-interactive", cwd=cwd, env=environment)
+        return run(*inside, engine.readlink(), *argv, "--non-interactive", cwd=cwd, env=environment, timeout=timeout)
 
     def create(self, project: str, stack: str) -> None:
         """An empty stack; in a scratch project, because the engine writes a stack file beside the project's."""

@@ -38,7 +38,7 @@ GOOD: dict[str, list[object]] = {
     "Port": [1, 443, 65535],
     "NodePort": [30000, 30001, 32767],
     "Replicas": [1, 3, 50],
-    "FileName": ["tls.key", "connection-profile.json", "..data", "x" * 253],
+    "FileName": ["tls.key", "connection-profile.json", ".hidden", "x" * 253],
     "SqlName": ["gx_protocol", "_a", "x" * 63],
     "Text": ["root", "Kuala Lumpur", "Zürich", "x" * 253],
 }
@@ -120,7 +120,7 @@ BAD: dict[str, list[object]] = {
     "Port": [0, -1, 65536, "443", 1.5, True],
     "NodePort": [29999, 32768, 8080, "30001"],
     "Replicas": [0, -1, 51, "3", 2.5],
-    "FileName": ["", ".", "..", "msp/tls.key", "a b", "ü", "x" * 254],
+    "FileName": ["", ".", "..", "..data", "msp/tls.key", "a b", "ü", "x" * 254],
     "SqlName": ["", "Gx", "a-b", "1a", "a b", "a;drop", "x" * 64],
     "Text": ["", "   ", "a\nb", "a\x00", "x" * 254],
 }
