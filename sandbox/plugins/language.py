@@ -131,9 +131,13 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
 
     @override
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
+        self.end()
+        return empty_pb2.Empty()
+
+    def end(self) -> None:
+        """End what runs. A program that outlived a killed engine would wait for its answers for ever."""
         for process in list(self._running):
             process.terminate()
-        return empty_pb2.Empty()
 
     @override
     def Run(self, request: language_pb2.RunRequest, context: grpc.ServicerContext) -> language_pb2.RunResponse:
@@ -141,7 +145,7 @@ class _Servicer(language_pb2_grpc.LanguageRuntimeServicer):
         executable = self._interpreter(request.info)
         if not Path(executable).exists():
             return language_pb2.RunResponse(
-                error=f"the program's interpreter {executable} does not exist; run 'make setup' to create it"
+                error=f"the program's interpreter {executable} does not exist; run 'make install' to create it"
             )
         command = [
             *(executable, "-P", "-u", str(_RUNNER)),
@@ -218,10 +222,12 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(f"{ANNOUNCEMENT}: started by the Pulumi engine, not by hand")
     server = grpc.server(ThreadPoolExecutor(max_workers=8), options=OPTIONS)
-    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(_Servicer(sys.argv[-1]), server)
+    servicer = _Servicer(sys.argv[-1])
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     announce_and_wait(port)
+    servicer.end()
     server.stop(grace=None)
 
 
