@@ -22,13 +22,23 @@ from tests.services import edge_hosts
 from tests.services.edge_hosts import FIRST, HOSTS, STACK, Rig
 
 REQUESTS = int(os.environ.get("GX_EDGE_REQUESTS", "10000"))
-REQUESTS_PER_RELOAD = 2000
+RELOADS = REQUESTS // 2000
 PODS_LOST = int(os.environ.get("GX_EDGE_PODS_LOST", "2"))
 SITE = "https://api.gxcoin.money"
 CLIENTS, STREAMS = 4, 16
 PODS = (9001, 9002, 9003)
 # From a container's end to the rules of kube-proxy without it: the kubelet looks once a second.
 NOTICED_SECONDS = 1.5
+RULES = """
+table ip pods
+delete table ip pods
+table ip pods {
+    chain out {
+        type nat hook output priority -100
+        ip daddr 127.0.0.1 tcp dport 30001 redirect to :numgen random mod %d map { %s }
+    }
+}
+"""
 
 
 class Pods:
@@ -58,9 +68,7 @@ class Pods:
     def route(self, *ports: int) -> None:
         """Let the NodePort lead to the pods given."""
         choice = ", ".join(f"{index} : {port}" for index, port in enumerate(ports))
-        rules = "table ip pods\ndelete table ip pods\ntable ip pods { chain out { type nat hook output priority -100;"
-        rules += f" ip daddr 127.0.0.1 tcp dport 30001 redirect to :numgen random mod {len(ports)} map {{ {choice} }}; }} }}"
-        done = self.rig.ssh(FIRST, "nft -f -", rules)
+        done = self.rig.ssh(FIRST, "nft -f -", RULES % (len(ports), choice))
         assert done.returncode == 0, done.stderr
 
     def carried_out(self) -> Counter[str]:
@@ -107,7 +115,7 @@ class Clients:
         address = where.node(FIRST).public_address
         self._running = []
         for number, output in enumerate(self._outputs):
-            argv = ["curl", "-sk", "--http2", "--connect-to", f"::{address}:", "-o", "/dev/null", *options]
+            argv = ["curl", "-skq", "--no-progress-meter", "--http2", "--connect-to", f"::{address}:", "-o", "/dev/null", *options]
             argv += ["-w", "%{http_version} %{http_code} %{url_effective}\\n"]
             argv += ["--parallel", "--parallel-max", str(STREAMS), f"{SITE}/identity/{number}-[1-{self._each}]"]
             prefix = where.nsenter_argv(rig.layout.netns(where.INTERNET))
@@ -134,14 +142,15 @@ def test_reloads_fail_no_request_and_repeat_none(rig: Rig, tmp_path: Path) -> No
     with pods(rig, milliseconds=2) as behind:
         clients, reloads = Clients(rig, tmp_path, REQUESTS), 0
         while clients.running():
-            if clients.answered() > (reloads + 0.5) * REQUESTS_PER_RELOAD:
+            # The last of them well before the end.
+            if clients.answered() > reloads * REQUESTS / (RELOADS + 1):
                 rig.run(FIRST, "nginx -s reload")
                 reloads += 1
             time.sleep(0.02)
         answers = clients.answers()
         carried_out = behind.carried_out()
     print(f"{len(answers)} requests over {reloads} reloads")
-    assert reloads >= REQUESTS // REQUESTS_PER_RELOAD
+    assert reloads >= RELOADS
     assert Counter(answers.values()) == {"2 200": REQUESTS}
     assert carried_out == {f"GET {path}": 1 for path in answers}
 
@@ -155,7 +164,7 @@ def test_a_lost_pod_fails_no_idempotent_request_and_repeats_no_other(rig: Rig, t
         directory = tmp_path / str(lost)
         directory.mkdir()
         with pods(rig, milliseconds=20) as behind:
-            clients = Clients(rig, directory, 4000, *options)
+            clients = Clients(rig, directory, 12_000, *options)
             while clients.answered() < 1000:
                 time.sleep(0.01)
             behind.kill(dead)
