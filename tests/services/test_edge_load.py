@@ -115,7 +115,17 @@ class Clients:
         address = where.node(FIRST).public_address
         self._running = []
         for number, output in enumerate(self._outputs):
-            argv = ["curl", "-skq", "--no-progress-meter", "--http2", "--connect-to", f"::{address}:", "-o", "/dev/null", *options]
+            argv = [
+                "curl",
+                "-skq",
+                "--no-progress-meter",
+                "--http2",
+                "--connect-to",
+                f"::{address}:",
+                "-o",
+                "/dev/null",
+                *options,
+            ]
             argv += ["-w", "%{http_version} %{http_code} %{url_effective}\\n"]
             argv += ["--parallel", "--parallel-max", str(STREAMS), f"{SITE}/identity/{number}-[1-{self._each}]"]
             prefix = where.nsenter_argv(rig.layout.netns(where.INTERNET))
@@ -144,7 +154,7 @@ def test_reloads_fail_no_request_and_repeat_none(rig: Rig, tmp_path: Path) -> No
         while clients.running():
             # The last of them well before the end.
             if clients.answered() > reloads * REQUESTS / (RELOADS + 1):
-                rig.run(FIRST, "nginx -s reload")
+                processes.run([*netns.enter_argv(rig.layout, FIRST), "sh", "-c", "kill -HUP $(cat /run/nginx.pid)"])
                 reloads += 1
             time.sleep(0.02)
         answers = clients.answers()
