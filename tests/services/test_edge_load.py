@@ -1,4 +1,4 @@
-"""Many requests while Nginx is reloaded, and while a pod behind its NodePort is lost. Real hosts and clients; needs root.
+"""Many requests while Nginx is reloaded, and while a pod behind its NodePort is lost. Real hosts and curl; needs root.
 
 A request counts when curl has an answer to it. curl takes another connection for a request that the server has said it
 did not process (RFC 9113, 6.8 and 8.7), as Cloudflare does; that nothing was carried out twice is read from the pods.
@@ -23,6 +23,9 @@ from tests.services.edge_hosts import FIRST, HOSTS, STACK, Rig
 
 REQUESTS = int(os.environ.get("GX_EDGE_REQUESTS", "10000"))
 RELOADS = REQUESTS // 2000
+# Nginx closes a connection whose TLS handshake a reload meets, and no client of it can know better: reloads come when the
+# clients of the one before are connected again.
+SETTLED_SECONDS = 0.5
 PODS_LOST = int(os.environ.get("GX_EDGE_PODS_LOST", "2"))
 SITE = "https://api.gxcoin.money"
 CLIENTS, STREAMS = 4, 16
@@ -135,6 +138,11 @@ class Clients:
         """Requests that have come to an end so far."""
         return sum(output.read_bytes().count(b"\n") for output in self._outputs)
 
+    def await_connections(self) -> None:
+        """Return once every client has got an answer."""
+        served = "every client is served"
+        processes.wait_until(served, lambda: all(each.stat().st_size for each in self._outputs), timeout=20)
+
     def running(self) -> bool:
         return any(client.poll() is None for client in self._running)
 
@@ -150,12 +158,14 @@ class Clients:
 
 def test_reloads_fail_no_request_and_repeat_none(rig: Rig, tmp_path: Path) -> None:
     with pods(rig, milliseconds=2) as behind:
-        clients, reloads = Clients(rig, tmp_path, REQUESTS), 0
+        clients, reloads, last = Clients(rig, tmp_path, REQUESTS), 0, 0.0
+        clients.await_connections()
         while clients.running():
             # The last of them well before the end.
-            if clients.answered() > reloads * REQUESTS / (RELOADS + 1):
+            due = clients.answered() > reloads * REQUESTS / (RELOADS + 1)
+            if due and time.monotonic() - last > SETTLED_SECONDS:
                 processes.run([*netns.enter_argv(rig.layout, FIRST), "sh", "-c", "kill -HUP $(cat /run/nginx.pid)"])
-                reloads += 1
+                reloads, last = reloads + 1, time.monotonic()
             time.sleep(0.02)
         answers = clients.answers()
         carried_out = behind.carried_out()
