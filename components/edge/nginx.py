@@ -18,8 +18,8 @@ STATUS_PORT = 8090
 
 ADMIN_PATH = "/admin"
 
-# A try more is another connection to the NodePort, which may lead to another pod. While kube-proxy does not know yet that one
-# pod of three is lost, as many tries all meet that one once in 20,000 times.
+# A try more is another connection to the NodePort, which may lead to another pod. While kube-proxy does not know yet
+# that one pod of three is lost, as many tries all meet that one once in 20,000 times.
 _BACKUPS = 8
 _DIRECTORY = Path(__file__).parent
 _TEMPLATES = _DIRECTORY / "templates/nginx"
