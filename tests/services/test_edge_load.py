@@ -171,7 +171,7 @@ def test_reloads_fail_no_request_and_repeat_none(rig: Rig, tmp_path: Path) -> No
             time.sleep(0.02)
         answers = clients.answers()
         carried_out = behind.carried_out()
-        # curl gives up on a few of those that it is told to ask again. They were not begun; the next time has an answer.
+        # curl gives up on a few that it is told to ask again. They were not begun; the next time has an answer.
         again = {path for path, answer in answers.items() if answer.startswith(GIVEN_UP)}
         assert {path: carried_out[f"GET {path}"] for path in again} == dict.fromkeys(again, 0)
         answers |= {path: f"2 {rig.get(SITE + path).status}" for path in again}
