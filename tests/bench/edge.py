@@ -62,7 +62,9 @@ class _Place:
         for name in ("backend", "expert", "document", "debian"):
             rig.write(FIRST, f"{_HOME}/{name}.conf", self._beside((_FILES / f"{name}.conf").read_text(), name))
         for name in ("backend", "expert", "debian"):
-            rig.run(FIRST, f"nginx -c {_HOME}/{name}.conf -g 'pid /run/bench-{name}.pid;'")
+            started = f"nginx -c {_HOME}/{name}.conf -g 'pid /run/bench-{name}.pid;'"
+            # A daemon that kept the connection's output would keep the connection.
+            rig.run(FIRST, f"{started} -t -q && {started} >/dev/null 2>&1")
         self._share_a_processor()
         self._compare_answers()
 
