@@ -5,7 +5,7 @@ answer, and the failover must be exactly the one record (and its pool). With ``-
 back, and times each step. The stack file is not edited: the failover runs with a copy of it, and whatever happens after
 its first request, an interruption included, the stack file as it stands is put in force again.
 
-Exit status: 0 rehearsed, or ready to be; 1 refused or failed, with the reason in one line; 2 the stack could not be read.
+Exit status: 0 rehearsed, or ready to be; 1 refused or failed, with the reason in one line; 2 the stack cannot be read.
 """
 
 import argparse
