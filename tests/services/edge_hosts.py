@@ -35,14 +35,15 @@ STACK = "mainnet"
 CA_BUNDLE = "/etc/ssl/gx-acme.pem"
 _CHECKOUT = Path(where.__file__).parents[1]
 _MOUNTS = _CHECKOUT / "sandbox/cluster/node-mounts.sh"
-# Stands for a service behind its NodePort: it answers what it was asked, and is ready unless told otherwise.
+# Stands for a service behind its NodePort: it answers what it was asked, and is ready, at once, unless told otherwise.
 _BACKEND = """
-import json, os
+import json, os, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Service(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         down = self.path == "/readyz" and os.path.exists("/run/not-ready")
+        if os.path.exists("/run/slow"): time.sleep(float(open("/run/slow").read()))
         headers = {k.lower(): v for k, v in self.headers.items()}
         body = json.dumps({"host": os.uname().nodename, "path": self.path, "headers": headers}).encode()
         self.send_response(503 if down else 200)
