@@ -137,7 +137,7 @@ def test_what_runs_twice_a_day_renews_in_the_last_thirty_days_and_not_before(rig
         FIRST,
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} -subj /CN={HOST_NAME}"
         f" -addext subjectAltName=DNS:{HOST_NAME} -keyout /root/key -out /root/certificate 2>/dev/null;"
-        f" cd {live}; cat /root/key >privkey.pem; cat /root/certificate >cert.pem; cat /root/certificate >fullchain.pem",
+        f" cd {live}; cat /root/key >privkey.pem; cat /root/certificate | tee cert.pem >fullchain.pem",
     )
     before = rig.orders()
     *environment, entry = rig.run(FIRST, "cat /etc/cron.d/gx-certbot").splitlines()

@@ -263,7 +263,7 @@ def test_another_parser_reads_and_writes_the_whole_without_a_difference(bare: Ri
     for config in read:
         Path(config["file"]).write_text(crossplane.build(config["parsed"]))
     assert without_lines(parsed(tmp_path / "etc/nginx/nginx.conf")) == without_lines(read)
-    assert {"gx/mainnet/https.conf", "gx/host/http.conf"} <= {
+    assert {"gx/mainnet/https.conf", "conf.d/00-gx-host.conf"} <= {
         str(Path(config["file"]).relative_to(tmp_path / "etc/nginx")) for config in read
     }
 
