@@ -112,8 +112,8 @@ def test_after_failing_over_and_back_nothing_is_left_to_do(mainnet: Stack) -> No
 
 def test_the_drill_fails_over_and_back_and_leaves_nothing_to_do(mainnet: Stack) -> None:
     before = cloudflare_mutations()
-    argv = ("env", f"PATH={BIN}:{os.environ['PATH']}", sys.executable, "-m", "operations.dns_drill")
-    argv += ("mainnet", NODE, "--config-file", str(render(mainnet.name)))
+    argv = ["env", f"PATH={BIN}:{os.environ['PATH']}", sys.executable, "-m", "operations.dns_drill"]
+    argv += [mainnet.name, NODE, "--config-file", str(render(mainnet.name))]
     assert "ready: one record would go and come back" in run(*argv).ok().output
     assert cloudflare_mutations() == before
     print(run(*argv, "--execute").ok().output)
