@@ -11,8 +11,10 @@ PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
 # The full counts of what `make test` does a seeded part of.
 LONG := GX_POSTGRES_KILLS=20 GX_POSTGRES_FAULTS=20 GX_REDIS_FAULTS=20 GX_REDIS_TIMINGS=production \
-        GX_BACKUP_KILLS=20 GX_GENERATED_STACKS=200
-FAULT_TESTS := $(addprefix tests/services/test_,postgres_failover.py redis_faults.py postgres_backup.py redis_backup.py)
+        GX_BACKUP_KILLS=20 GX_GENERATED_STACKS=200 \
+        GX_EDGE_ISSUANCES=50 GX_EDGE_RENEWALS=50 GX_EDGE_REQUESTS=100000 GX_EDGE_PODS_LOST=20 GX_EDGE_CUTS=10
+FAULT_TESTS := $(addprefix tests/services/test_,postgres_failover.py redis_faults.py postgres_backup.py redis_backup.py \
+               edge_issuances.py edge_load.py edge_cuts.py)
 
 .PHONY: help install sandbox sandbox-status sandbox-down test test-long test-fast test-services test-sandbox test-engine check \
         check-workflows format policy conformance bench configure adopt edge-drift settings-check preflight prove verify report \

@@ -52,9 +52,10 @@ class Stack:
         )
 
 
-def of_arguments(parser: argparse.ArgumentParser) -> tuple[Stack, argparse.Namespace]:
-    """The stack that the command line names, and the rest of what it says."""
-    parser.add_argument("stack")
+def of_arguments(parser: argparse.ArgumentParser, *more: str) -> tuple[Stack, argparse.Namespace]:
+    """The stack that the command line names, and the rest of what it says; ``more`` are words that follow the stack."""
+    for word in ("stack", *more):
+        parser.add_argument(word)
     parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
     arguments = parser.parse_args()
     return Stack(arguments.stack, arguments.config_file or Path(f"Pulumi.{arguments.stack}.yaml")), arguments

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 
 from components.edge.steps import SETTINGS_FILE, Step, settings_file
@@ -16,6 +17,10 @@ STATUS_PORT = 8090
 """Loopback port of every edge host: ``/status`` has Nginx's counters, ``/release`` names the configuration in force."""
 
 ADMIN_PATH = "/admin"
+
+# A try more is another connection to the NodePort, which may lead to another pod. While kube-proxy does not know yet
+# that one pod of three is lost, as many tries all meet that one once in 20,000 times.
+_BACKUPS = 8
 _DIRECTORY = Path(__file__).parent
 _TEMPLATES = _DIRECTORY / "templates/nginx"
 _HSTS = "max-age=31536000; includeSubDomains; preload"
@@ -64,6 +69,7 @@ def nginx_step(node: str, edge: Edge, nodes: Mapping[str, Node], services: Mappi
             if service.node_port is not None and _upstream_name(name, prefix) in used
         ],
         "health_address": f"{edge.upstream_host}:{services[edge.health_service].node_port}",
+        "tries": 1 + _BACKUPS,
         "strip_prefix": edge.strip_prefix,
         "origin_pull_ca": edge.origin_pull_ca.rstrip() if edge.origin_pull_ca else "",
         "routes": routes,
@@ -126,7 +132,7 @@ def _routes(edge: Edge, services: Mapping[str, Service], prefix: str) -> list[Ro
 def _backups(node: str, edge: Edge, nodes: Mapping[str, Node], service: Service) -> tuple[str, ...]:
     """Where a request goes that the node's NodePort failed: to other nodes, or there again, maybe to another pod."""
     hosts = [nodes[peer].internal_ip for peer in edge.nodes if peer != node] if edge.backup_by_peers else []
-    return tuple(f"{host}:{service.node_port}" for host in hosts or [edge.upstream_host])
+    return tuple(f"{host}:{service.node_port}" for host in islice(cycle(hosts or [edge.upstream_host]), _BACKUPS))
 
 
 def _upstream_name(service: str, prefix: str) -> str:

@@ -5,6 +5,7 @@ foreign, as after a change of authority. https://github.com/letsencrypt/pebble/b
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from sandbox import layout as where
@@ -31,15 +32,18 @@ def bundle_path(layout: Layout) -> Path:
     return authority.directory(layout) / "public-roots.pem"
 
 
-def start(layout: Layout) -> None:
-    """Bring the public DNS and the ACME server up and return when both answer. Nothing happens when they run."""
+def start(layout: Layout, faults: Mapping[str, str] | None = None) -> None:
+    """Bring the public DNS and the ACME server up and return when both answer. Nothing happens when they run.
+
+    ``faults`` are variables of Pebble's environment in the place of those that keep it reliable and quick.
+    """
     netns.start(layout, where.CLOUDFLARE)
     if processes.pid_of(layout, _DNS) is None:
         say("starting the public DNS (pebble-challtestsrv)")
         _start_dns(layout)
     if processes.pid_of(layout, _PEBBLE) is None:
         say("starting the ACME server (Pebble)")
-        _start_pebble(layout)
+        _start_pebble(layout, faults or {})
 
 
 def stop(layout: Layout) -> None:
@@ -84,7 +88,7 @@ def _start_dns(layout: Layout) -> None:
     )
 
 
-def _start_pebble(layout: Layout) -> None:
+def _start_pebble(layout: Layout, faults: Mapping[str, str]) -> None:
     home = layout.runtime / "acme"
     authority.issue(layout, home / "server", [where.CLOUDFLARE_ADDRESS, "acme.sandbox.invalid"])
     configuration = json.loads(_CONFIGURATION.read_text())
@@ -92,7 +96,7 @@ def _start_pebble(layout: Layout) -> None:
     configuration["pebble"]["privateKey"] = str(home / "server.key")
     (home / "pebble.json").write_text(json.dumps(configuration))
     argv = ["pebble", "-config", str(home / "pebble.json"), "-dnsserver", where.ACME_DNS_ADDRESS, "-strict"]
-    _spawn(layout, _PEBBLE, argv, _WITHOUT_CHAOS)
+    _spawn(layout, _PEBBLE, argv, {**_WITHOUT_CHAOS, **faults})
     fetch = [
         "curl",
         "-sf",

@@ -10,11 +10,11 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import backup, failover, growth, noop, report, rollout
+from tests.bench import backup, edge, failover, growth, noop, report, rollout
 from tests.bench.engine import LAYOUT, BenchError
 from tests.bench.timing import load
 
-MEASURES = ("noop", "rollout", "failover", "growth", "backup")
+MEASURES = ("noop", "rollout", "failover", "growth", "backup", "edge")
 
 
 def main() -> int:
@@ -64,6 +64,8 @@ def _measure(measure: str, scratch: Path, results: Path, runs: int) -> None:
         backed = backup.measure(scratch / "backup", rounds)
         facts = {"database": backed.database, "dump": backed.dump, "runs": rounds}
         report.keep(results, measure, backed.figures, before, facts)
+    elif measure == "edge":
+        report.keep(results, measure, edge.measure(scratch / "edge", runs), before, {"runs": runs})
     else:
         sizes = []
         for each in growth.measure(scratch):

@@ -11,12 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two ways to the same result, sampled in turn in one run. Samples are seconds; ``goal`` is a ratio."""
+    """Two ways to the same result, sampled in turn in one run. Samples are times in ``unit``; ``goal`` is a ratio."""
 
     title: str
     ours: tuple[float, ...]
     floor: tuple[float, ...]
     goal: float | None = None
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
@@ -40,8 +41,43 @@ class Comparison:
 
     @property
     def samples(self) -> str:
-        """Medians and spread of both sides, in seconds."""
-        return f"{spread(self.ours)} against {spread(self.floor)}"
+        """Medians and spread of both sides."""
+        return f"{spread(self.ours, self.unit)} against {spread(self.floor, self.unit)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Requests a second of two ways to the same result, sampled in turn in one run; ``goal`` is the least ratio."""
+
+    title: str
+    ours: tuple[float, ...]
+    other: tuple[float, ...]
+    goal: float
+
+    @property
+    def ratio(self) -> float:
+        """Median of ours over the median of the other."""
+        return statistics.median(self.ours) / statistics.median(self.other)
+
+    @property
+    def figure(self) -> str:
+        """The ratio as the report prints it."""
+        return f"{self.ratio:.2f} x"
+
+    @property
+    def wanted(self) -> str:
+        """The goal as the report prints it."""
+        return f"at least {self.goal:g} x"
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is met."""
+        return _verdict(self.goal, self.ratio)
+
+    @property
+    def samples(self) -> str:
+        """Medians and spread of both sides."""
+        return f"{spread(self.ours, '/s', 0)} against {spread(self.other, '/s', 0)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +114,7 @@ class Amount:
         return spread(self.values)
 
 
-Figure = Comparison | Amount
+Figure = Comparison | Amount | Rate
 
 
 def _verdict(value: float, goal: float | None) -> str:
@@ -87,10 +123,10 @@ def _verdict(value: float, goal: float | None) -> str:
     return "met" if value <= goal else "**missed**"
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], unit: str = "s", digits: int = 2) -> str:
     """Median with the smallest and largest sample."""
-    middle = f"{statistics.median(values):.2f}"
-    return f"{middle} s ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else f"{middle} s"
+    middle, least, most = (f"{each:.{digits}f}" for each in (statistics.median(values), min(values), max(values)))
+    return f"{middle} {unit} ({least} to {most})" if len(values) > 1 else f"{middle} {unit}"
 
 
 def seconds(action: Callable[[], object]) -> float:

@@ -1,7 +1,9 @@
 """Taking a dead region out of DNS: one line of stack config, one deletion, and nothing else is touched."""
 
 import json
+import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ import pytest
 
 from sandbox import layout as sandbox_layout
 from sandbox.layout import INTERNET, nsenter_argv
+from sandbox.stacks import render
 from tests.engine.stack import BIN, Stack, cloudflare_mutations, run
 from tests.pace import pace
 
@@ -105,6 +108,16 @@ def test_failing_over_and_back_touches_one_record_and_nothing_else(
 
 def test_after_failing_over_and_back_nothing_is_left_to_do(mainnet: Stack) -> None:
     mainnet.pulumi("preview", "--expect-no-changes").ok()
+
+
+def test_the_drill_fails_over_and_back_and_leaves_nothing_to_do(mainnet: Stack) -> None:
+    before = cloudflare_mutations()
+    argv = ["env", f"PATH={BIN}:{os.environ['PATH']}", sys.executable, "-m", "operations.dns_drill"]
+    argv += [mainnet.name, NODE, "--config-file", str(render(mainnet.name))]
+    assert "ready: one record would go and come back" in run(*argv).ok().output
+    assert cloudflare_mutations() == before
+    print(run(*argv, "--execute").ok().output)
+    assert [call.split()[0] for call in cloudflare_mutations()[len(before) :]] == ["DELETE", "POST"]
 
 
 def test_removing_the_last_origin_is_refused_at_preview(mainnet: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Two hosts behind the Cloudflare double and in front of Pebble, in private namespaces beside whatever sandbox runs.
+"""Hosts behind the Cloudflare double and in front of Pebble, in private namespaces beside whatever sandbox runs.
 
 They are as `sandbox.edge` boots them: Debian with sshd, Nginx and certbot installed and untouched. What is done to
 them is done over SSH.
@@ -19,7 +19,6 @@ from components.edge.steps import Step
 from sandbox import layout as where
 from sandbox import netns, processes
 from sandbox.acme import service as acme
-from sandbox.cloudflare import authority
 from sandbox.cloudflare import service as cloudflare
 from sandbox.cluster import hardware
 from sandbox.edge import service as edge
@@ -29,20 +28,22 @@ from settings.loader import load
 from settings.model import Edge, Settings
 from tests import stacks
 
-HOSTS = tuple(where.node(name) for name in ("srv1089618", "srv1089624"))
+ORIGINS = tuple(node for node in where.NODES if node.public_address)
+HOSTS = ORIGINS[:2]
 FIRST, SECOND = (host.name for host in HOSTS)
 STACK = "mainnet"
 CA_BUNDLE = "/etc/ssl/gx-acme.pem"
 _CHECKOUT = Path(where.__file__).parents[1]
 _MOUNTS = _CHECKOUT / "sandbox/cluster/node-mounts.sh"
-# Stands for a service behind its NodePort: it answers what it was asked, and is ready unless told otherwise.
+# Stands for a service behind its NodePort: it answers what it was asked, and is ready, at once, unless told otherwise.
 _BACKEND = """
-import json, os
+import json, os, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Service(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         down = self.path == "/readyz" and os.path.exists("/run/not-ready")
+        if os.path.exists("/run/slow"): time.sleep(float(open("/run/slow").read()))
         headers = {k.lower(): v for k, v in self.headers.items()}
         body = json.dumps({"host": os.uname().nodename, "path": self.path, "headers": headers}).encode()
         self.send_response(503 if down else 200)
@@ -75,6 +76,7 @@ class Rig:
     settings: Settings
     config: Mapping[str, object]
     """What the settings were loaded from."""
+    hosts: tuple[NodeSpec, ...] = HOSTS
 
     @property
     def edge(self) -> Edge:
@@ -127,8 +129,8 @@ class Rig:
         return firewall_steps(self.edge, self.settings.cluster.nodes)
 
     def provision_all(self) -> None:
-        """Publish both hosts and provision them from nothing, at the same time, as `pulumi up` does it."""
-        for host in HOSTS:
+        """Publish the hosts and provision them from nothing, at the same time, as `pulumi up` does it."""
+        for host in self.hosts:
             self.publish(host.name)
 
         def whole(host: str) -> None:
@@ -136,7 +138,7 @@ class Rig:
                 self.succeed(host, step)
 
         with ThreadPoolExecutor() as pool:
-            list(pool.map(whole, [host.name for host in HOSTS]))
+            list(pool.map(whole, [host.name for host in self.hosts]))
 
     def nginx(self, host: str, edge_settings: Edge | None = None) -> Step:
         """The Nginx step of a host."""
@@ -196,14 +198,14 @@ class Rig:
         processes.run([*prefix, *argv, json.dumps({**record, "proxied": True, "ttl": 1}), url])
 
 
-def start(root: Path) -> Rig:
-    """Bring everything up, with nothing provisioned."""
+def start(root: Path, hosts: tuple[NodeSpec, ...] = HOSTS, faults: Mapping[str, str] | None = None) -> Rig:
+    """Bring everything up, with nothing provisioned; ``faults`` are those of the certificate authority."""
     layout = Layout(root)
     whole = stackfile.merge(
         stacks.complete(STACK),
         {
             "edge": {
-                "nodes": [FIRST, SECOND],
+                "nodes": [host.name for host in hosts],
                 "ssh": {"hostKeys": None},
                 "acme": {"directory": where.ACME_DIRECTORY_URL, "caBundle": CA_BUNDLE},
             },
@@ -212,7 +214,7 @@ def start(root: Path) -> Rig:
     )
     edge.ensure_keys(layout)
     keys = {node.name: edge.host_key(layout, node) for node in where.NODES}
-    origins = {host.name: "enabled" for host in HOSTS}
+    origins = {host.name: "enabled" for host in hosts}
     whole = stackfile.merge(
         whole,
         {
@@ -221,17 +223,16 @@ def start(root: Path) -> Rig:
             "secrets": {"sshPrivateKey": edge.operator_key(layout).read_text()},
         },
     )
-    rig = Rig(layout, load(whole, stack=STACK), whole)
-    for name in (where.INTERNET, where.CLOUDFLARE, *(host.name for host in HOSTS)):
+    rig = Rig(layout, load(whole, stack=STACK), whole, hosts)
+    for name in (where.INTERNET, where.CLOUDFLARE, *(host.name for host in hosts)):
         netns.start(layout, name)
-    for host in HOSTS:
+    for host in hosts:
         boot(layout, host)
     cloudflare.start(layout)
-    acme.start(layout)
+    acme.start(layout, faults)
     edge.start(layout)
-    bundle = authority.certificate_path(layout).read_text() + acme.root_path(layout).read_text()
-    for host in HOSTS:
-        rig.write(host.name, CA_BUNDLE, bundle)
+    for host in hosts:
+        rig.write(host.name, CA_BUNDLE, acme.bundle_path(layout).read_text())
         rig.start_backend(host.name)
     return rig
 
@@ -252,5 +253,5 @@ def stop(root: Path) -> None:
     edge.stop(layout)
     acme.stop(layout)
     cloudflare.stop(layout)
-    for name in (*(host.name for host in HOSTS), where.CLOUDFLARE, where.INTERNET):
+    for name in (*(host.name for host in ORIGINS), where.CLOUDFLARE, where.INTERNET):
         netns.remove(layout, name)

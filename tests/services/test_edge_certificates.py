@@ -129,6 +129,27 @@ def test_another_directory_is_one_order_and_its_certificate_is_served(rig: Rig) 
     assert rig.orders() == before + 1
 
 
+@pytest.mark.parametrize(("days", "orders"), [(31, 0), (29, 1)])
+def test_what_runs_twice_a_day_renews_in_the_last_thirty_days_and_not_before(rig: Rig, days: int, orders: int) -> None:
+    """TLS-05, TLS-07: certbot goes by what is left, whatever the authority's validity is; this one's is 90 days."""
+    live = f"/etc/letsencrypt/live/{HOST_NAME}"
+    rig.run(
+        FIRST,
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} -subj /CN={HOST_NAME}"
+        f" -addext subjectAltName=DNS:{HOST_NAME} -keyout /root/key -out /root/certificate 2>/dev/null;"
+        f" cd {live}; cat /root/key >privkey.pem; cat /root/certificate | tee cert.pem >fullchain.pem",
+    )
+    before = rig.orders()
+    *environment, entry = rig.run(FIRST, "cat /etc/cron.d/gx-certbot").splitlines()
+    assert entry.startswith("17 5,17 * * * root ")
+    rig.run(FIRST, f"env {' '.join(environment)} {entry.split(' root ')[1]}")
+    assert rig.orders() == before + orders
+    if orders:
+        ends = rig.run(FIRST, f"openssl x509 -noout -checkend $((89 * 86400)) -in {live}/cert.pem; echo $?")
+        assert ends.splitlines()[-1] == "0"
+        assert rig.ssh(FIRST, f"openssl x509 -noout -checkend $((90 * 86400)) -in {live}/cert.pem").returncode == 1
+
+
 def test_a_certificate_that_is_not_renewed_is_drift(rig: Rig) -> None:
     """An expired pair in the place of the real one, as after a month of failing renewals."""
     live = f"/etc/letsencrypt/live/{HOST_NAME}"

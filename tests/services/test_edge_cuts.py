@@ -1,5 +1,6 @@
 """Provisioning that is cut off in the middle, at any command of any step, and run again. Needs root."""
 
+import os
 import random
 import subprocess
 import time
@@ -14,6 +15,7 @@ from tests.services import edge_hosts
 from tests.services.edge_hosts import FIRST, SECOND, Rig
 
 SEED = 5
+CUTS = int(os.environ.get("GX_EDGE_CUTS", "1"))
 HOST_NAME = "api.gxcoin.money"
 COUNTER = "/run/gx-commands"
 # Every bash that is not interactive reads this first: the counted command is the last, and no trap runs after it.
@@ -45,8 +47,8 @@ def run(rig: Rig, step: Step, cut: int = 0) -> subprocess.CompletedProcess[str]:
     return rig.ssh(FIRST, f"GX_CUT={cut} BASH_ENV=/root/cut.sh setsid -w bash -s", step.stdin(0))
 
 
-def differences(rig: Rig, step: Step) -> list[str]:
-    done = rig.ssh(FIRST, "bash -s", step.check())
+def differences(rig: Rig, step: Step, host: str = FIRST) -> list[str]:
+    done = rig.ssh(host, "bash -s", step.check())
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if line.startswith(DRIFT)]
 
@@ -94,26 +96,42 @@ def test_a_step_that_is_cut_at_any_command_and_run_again_ends_in_the_same_state(
             assert settled(rig) == wanted, f"cut at {cut}"
 
 
-def test_a_connection_that_dies_while_a_step_runs_leaves_it_to_the_next_run(rig: Rig) -> None:
+# What gives a step something to do.
+UNDONE = {
+    "packages": "true",
+    "nginx": "rm -f /etc/nginx/conf.d/api.conf",
+    "certificate": f"certbot -q delete --non-interactive --cert-name {HOST_NAME}",
+    "monitor": "rm -f /usr/local/bin/gx-health-monitor",
+}
+
+
+@pytest.mark.parametrize("host", [FIRST, SECOND])
+def test_a_connection_that_dies_in_any_step_leaves_it_to_the_next_run(rig: Rig, host: str) -> None:
     """The cable is out; the client gives up; the step on the host has nobody to talk to."""
-    step = rig.steps(SECOND)["nginx"]
-    rig.run(SECOND, "rm /etc/nginx/conf.d/api.conf")
+    moments = random.Random(f"{SEED} {host}")  # noqa: S311 - when to cut, not a secret
+    steps = rig.steps(host)
+    assert set(UNDONE) == set(steps)
+    for name, step in steps.items():
+        for _ in range(CUTS):
+            rig.run(host, UNDONE[name])
+            cut_off(rig, host, step, after=moments.uniform(0.1, 1.5))
+            rig.succeed(host, step)
+            assert differences(rig, step, host) == [], name
+    assert rig.get(f"https://{HOST_NAME}/identity/", host=host).status == 200
+
+
+def cut_off(rig: Rig, host: str, step: Step, *, after: float) -> None:
+    """Send a step and pull the cable after some seconds; it is back when the client has given up."""
     argv = ["ssh", "-q", "-i", str(rig.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
-    argv += ["-o", "UserKnownHostsFile=/dev/null", f"root@{where.node(SECOND).public_address}", "bash -s"]
-    client = subprocess.Popen(
-        [*where.nsenter_argv(rig.layout.netns(where.INTERNET)), *argv],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    argv += ["-o", "UserKnownHostsFile=/dev/null", f"root@{where.node(host).public_address}", "bash -s"]
+    prefix = where.nsenter_argv(rig.layout.netns(where.INTERNET))
+    client = subprocess.Popen([*prefix, *argv], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert client.stdin is not None
-    program = step.stdin(0)
-    client.stdin.write(program)
+    client.stdin.write(step.stdin(0))
     client.stdin.flush()
-    time.sleep(0.3)
-    netns.cut(rig.layout, SECOND)
+    # Standard input stays open, so that the client does not end with the step.
+    time.sleep(after)
+    netns.cut(rig.layout, host)
     client.kill()
     client.wait()
-    netns.heal(rig.layout, SECOND)
-    rig.succeed(SECOND, step)
-    assert rig.get(f"https://{HOST_NAME}/identity/", host=SECOND).status == 200
+    netns.heal(rig.layout, host)

@@ -1,6 +1,7 @@
 """The health monitor on two real hosts, and who is told what: mail, Slack and PagerDuty are local servers. Root."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,6 +110,21 @@ def listen(rig: Rig, directory: Path) -> None:
     processes.spawn(rig.layout, "sink", [*prefix, "/usr/bin/python3", str(program), str(directory / "received")])
     answers = [*prefix, "curl", "-s", "-o", "/dev/null", URL]
     processes.wait_until("the receivers listen", lambda: processes.succeeds(answers), timeout=10)
+
+
+@pytest.mark.parametrize(("seconds", "grade"), [(0, "good"), (0.2, "warning"), (0.6, "critical")])
+def test_the_services_own_time_is_graded_and_a_slow_region_is_no_outage(
+    watch: Watch, seconds: float, grade: str
+) -> None:
+    """HM-07: below 100 ms, to 500, and above; without the handshakes and the way there (X-51)."""
+    watch.rig.write(FIRST, "/run/slow", str(seconds))
+    try:
+        watch.run(FIRST)
+    finally:
+        watch.rig.run(FIRST, "rm /run/slow")
+    log = watch.rig.run(FIRST, f"cat {LOG}")
+    assert re.search(rf"{NAMES[FIRST]} - HEALTHY \(\d+ ms, {grade}\)", log), log
+    assert watch.slack() == []
 
 
 def test_a_region_that_is_down_and_back_is_told_once_each_however_many_nodes_see_it(watch: Watch) -> None:

@@ -1,5 +1,6 @@
 """What Nginx does with a request whose service, or whose client, is not what it should be. Real hosts; needs root."""
 
+import base64
 import json
 import re
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import crossplane
 import pytest
 
 from components.edge.steps import DRIFT
@@ -248,3 +251,29 @@ def test_gixy_finds_nothing_in_what_nginx_reads(bare: Rig, tmp_path: Path) -> No
     found = subprocess.run(argv, capture_output=True, text=True, check=False)
     findings = [each for each in json.loads(found.stdout) if each["severity"] in {"HIGH", "MEDIUM"}]
     assert findings == [], found.stdout
+
+
+def test_another_parser_reads_and_writes_the_whole_without_a_difference(bare: Rig, tmp_path: Path) -> None:
+    """What crossplane reads has the arguments and the places that directives may have; written out it is the same."""
+    tree = base64.b64decode(bare.run(FIRST, "tar -C / -ch etc/nginx | base64"))
+    subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=tree, check=True)
+    for file in (tmp_path / "etc/nginx").rglob("*.conf"):
+        file.write_text(file.read_text().replace("include /etc/nginx/", f"include {tmp_path}/etc/nginx/"))
+    read = parsed(tmp_path / "etc/nginx/nginx.conf")
+    for config in read:
+        Path(config["file"]).write_text(crossplane.build(config["parsed"]))
+    assert without_lines(parsed(tmp_path / "etc/nginx/nginx.conf")) == without_lines(read)
+    assert {"gx/mainnet/https.conf", "conf.d/00-gx-host.conf"} <= {
+        str(Path(config["file"]).relative_to(tmp_path / "etc/nginx")) for config in read
+    }
+
+
+def parsed(file: Path) -> list[dict[str, Any]]:
+    payload = crossplane.parse(str(file), catch_errors=False)
+    return list(payload["config"])
+
+
+def without_lines(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        return {key: without_lines(each) for key, each in value.items() if key != "line"}
+    return [without_lines(each) for each in value] if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 The values of the source document that stand in the stack files are held here too, since the table points at them.
 """
 
+import ipaddress
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -212,3 +213,13 @@ def test_the_public_name_its_origins_and_the_monitor_are_the_documented_ones() -
     assert (s.edge.rate_limit.requests_per_second, s.edge.rate_limit.burst) == (10, 20)
     monitor = s.edge.monitor
     assert (str(monitor.interval), str(monitor.timeout), monitor.certificate_warning_days) == ("60s", "10s", 15)
+
+
+def test_the_documents_internal_ips_are_the_first_of_each_pod_network_and_in_no_record() -> None:
+    """CF-07, X-48: addresses of the bridges that pods hang on; nothing outside the cluster may be led there."""
+    s = settings("mainnet")
+    assert s.dns
+    origins = {name: s.cluster.nodes[name] for name in s.dns.origins}
+    bridges = [str(next(ipaddress.ip_network(node.pod_cidr).hosts())) for node in origins.values()]
+    assert bridges == ["10.42.0.1", "10.42.1.1", "10.42.2.1"]
+    assert all(ipaddress.ip_address(str(node.public_ip)).is_global for node in origins.values())
