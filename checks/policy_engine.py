@@ -60,8 +60,7 @@ def selects(pods: Pods, labels: Mapping[str, str]) -> bool:
 def matches(peer: Peer, end: End, namespace: str) -> bool:
     """Whether a peer of a policy in ``namespace`` is this end."""
     if peer.network is not None:
-        addresses = end.pod_addresses if end.address is None else (end.address,)
-        return any(within(address, peer.network) for address in addresses)
+        return within(end.address, peer.network) if end.address else _any_within(end.pod_addresses, peer.network)
     return end.address is None and end.namespace == (peer.namespace or namespace) and selects(peer.pods, end.labels)
 
 
@@ -69,6 +68,11 @@ def matches(peer: Peer, end: End, namespace: str) -> bool:
 def within(address: str, network: str) -> bool:
     """Whether an address is part of a network."""
     return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+
+
+@functools.cache
+def _any_within(addresses: tuple[str, ...], network: str) -> bool:
+    return any(within(address, network) for address in addresses)
 
 
 def ports(rule: Rule) -> tuple[PodPort, ...]:
