@@ -5,6 +5,7 @@ required anti-affinity of a workload's own pods, CPU, memory and the number of p
 plugins (https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins).
 """
 
+import functools
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -78,8 +79,12 @@ class Verdict:
 
 
 def judge(hosts: Sequence[Host], groups: Sequence[Group]) -> Verdict:
-    """Whether all pods find a node."""
-    groups = [group for group in groups if group.count]
+    """Whether all pods find a node. Most edits of a stack file move no pod: versions that are alike are judged once."""
+    return _judged(tuple(hosts), tuple(group for group in groups if group.count))
+
+
+@functools.lru_cache(maxsize=64)
+def _judged(hosts: tuple[Host, ...], groups: tuple[Group, ...]) -> Verdict:
     placements: list[Placement] = []
     pending: Counter[str] = Counter()
     for index, order in enumerate(orders(groups, len(hosts))):
