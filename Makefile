@@ -65,7 +65,7 @@ format: $(VENV)/.installed ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 test-fast: $(VENV)/.installed ## Unit and program tests: pip packages alone
-	@$(PYTEST) --numprocesses auto tests/unit tests/program
+	@$(PYTEST) --numprocesses auto --dist worksteal tests/unit tests/program
 
 test-services: $(VENV)/.installed ## Scripts against real Postgres, Redis, Nginx and certbot (root)
 	@$(BIN)/python -m sandbox.toolchain packages

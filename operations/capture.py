@@ -245,7 +245,7 @@ def _run(
     def started() -> None:
         program()
 
-    # All that a program declares stays until its end: looking for garbage in it, again and again, is a third of the run.
+    # All that a program declares stays until its end; looking for garbage in it again and again is a third of the run.
     collecting = gc.isenabled()
     gc.disable()
     try:

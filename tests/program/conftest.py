@@ -7,6 +7,7 @@ from tests.capture import Capture
 
 STACKS = ("mainnet", "testnet")
 
+
 @pytest.fixture(params=STACKS)
 def program(request: pytest.FixtureRequest) -> Capture:
     """Everything that a stack registers, for each stack file in turn."""
