@@ -47,6 +47,21 @@ def test_there_are_enough_bad_stacks_and_none_twice() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES) >= 40
 
 
+def test_a_thousand_services_too_many_are_one_line_of_each_quota() -> None:
+    size = {"cpu": "100m", "memory": "256Mi"}
+    service = {"replicas": 1, "port": 4000, "fabricAccess": False, "requests": size, "limits": size}
+    names = [f"svc-{number}" for number in range(1000)]
+    image = f"ghcr.io/gx-protocol/svc:1@sha256:{'ab' * 32}"
+    patch = {
+        "services": dict.fromkeys(names, service),
+        "images": {"workloads": dict.fromkeys(names, image)},
+        "postgres": {"maxConnections": 5000, "connectionsPerPod": 1},
+    }
+    lines = report(patched(patch))
+    assert {line.partition(":")[0] for line in lines} >= {"quota.requests.cpu", "quota.requests.memory", "quota.pods"}
+    assert all(len(line) < 2000 for line in lines)
+
+
 def test_the_report_names_the_file_counts_the_problems_and_gives_each_a_line() -> None:
     patch = {"postgres": {"maxConnections": 100}, "dns": {"proxied": False}, "environment": {"logLevel": "LOUD"}}
     with pytest.raises(SettingsError) as raised:
