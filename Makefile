@@ -11,10 +11,10 @@ PYTEST := $(BIN)/python -m pytest -q --durations 15
 SIDE_BY_SIDE := --dist loadfile --numprocesses
 # The full counts of what `make test` does a seeded part of.
 LONG := GX_POSTGRES_KILLS=20 GX_POSTGRES_FAULTS=20 GX_REDIS_FAULTS=20 GX_REDIS_TIMINGS=production \
-        GX_BACKUP_KILLS=20 GX_GENERATED_STACKS=200 \
+        GX_BACKUP_KILLS=20 GX_GENERATED_STACKS=300 GX_POLICY_MUTANTS=1000 \
         GX_EDGE_ISSUANCES=50 GX_EDGE_RENEWALS=50 GX_EDGE_REQUESTS=100000 GX_EDGE_PODS_LOST=20 GX_EDGE_CUTS=10
-FAULT_TESTS := $(addprefix tests/services/test_,postgres_failover.py redis_faults.py postgres_backup.py redis_backup.py \
-               edge_issuances.py edge_load.py edge_cuts.py)
+COUNTED_TESTS := $(addprefix tests/services/test_,postgres_failover.py redis_faults.py postgres_backup.py \
+                 redis_backup.py reachability.py edge_issuances.py edge_load.py edge_cuts.py)
 
 .PHONY: help install sandbox sandbox-status sandbox-down test test-long test-fast test-services test-sandbox test-engine check \
         check-workflows format policy conformance bench configure adopt edge-drift settings-check preflight prove verify report \
@@ -66,7 +66,7 @@ format: $(VENV)/.installed ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 test-fast: $(VENV)/.installed ## Unit and program tests: pip packages alone
-	@$(PYTEST) --numprocesses auto tests/unit tests/program
+	@$(PYTEST) --numprocesses auto --dist worksteal tests/unit tests/program
 
 test-services: $(VENV)/.installed ## Scripts against real Postgres, Redis, Nginx and certbot (root)
 	@$(BIN)/python -m sandbox.toolchain packages
@@ -87,16 +87,15 @@ policy: $(VENV)/.installed ## The policy pack on every stack, by the real engine
 # The platform stays up from one to the next. The stacks come last: their pods are never quite idle, and their firewall
 # closes the node ports that the platform's own tests knock at.
 test: check test-fast ## Everything (root)
-	@$(BIN)/python -m sandbox.toolchain --with kwok --with gofakes3
+	@$(BIN)/python -m sandbox.toolchain --with kwok --with gofakes3 --with cyclonus
 	@$(MAKE) --no-print-directory test-services
 	@$(BIN)/python -m sandbox run -- $(MAKE) --no-print-directory test-sandbox conformance test-engine
 
 # One after the other, so that the seconds it prints are those of the fault and not of a neighbour.
 test-long: $(VENV)/.installed ## Faults, kills and generated stacks in full counts, with their figures (root)
-	@$(BIN)/python -m sandbox.toolchain packages
+	@$(BIN)/python -m sandbox.toolchain --with kwok --with cyclonus
 	@$(PYTEST) --hypothesis-profile long tests/unit/test_settings_properties.py
-	@$(LONG) $(PYTEST) -rP $(FAULT_TESTS)
-	@$(BIN)/python -m sandbox.toolchain --with kwok
+	@$(LONG) $(PYTEST) -rP $(COUNTED_TESTS)
 	@$(LONG) $(BIN)/python -m sandbox run -- $(PYTEST) -rP tests/sandbox/test_fit.py tests/long
 
 bench: $(VENV)/.installed ## Measure against a bare program and kubectl; writes docs/performance.md

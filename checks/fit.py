@@ -55,6 +55,8 @@ def placed(settings: Settings) -> Placed:
         )
         if result is None or _rank(judged.verdict) > _rank(result.verdict):
             result = judged
+        if judged.verdict.outcome is Outcome.CANNOT:
+            break  # nothing is harder, and to tell what blocks takes its time
     if result is None:
         raise AssertionError("there is always one set of jobs, be it empty")
     return result
@@ -197,7 +199,7 @@ def find(settings: Settings, stack: Placed) -> Iterator[Finding]:
 
 def _cannot(stack: Placed) -> Finding:
     blocking = [stack.workload[name] for name in stack.verdict.blocking]
-    counted = ", ".join(f"{each.name} ({each.replicas})" for each in blocking)
+    counted = listed([f"{each.name} ({each.replicas})" for each in blocking])
     together = "together " if len(blocking) > 1 else ""
     path, got = _asked(blocking[-1])
     less = fewest_less(stack.hosts, stack.groups, {each.name for each in blocking if each.kind is Kind.DEPLOYMENT})

@@ -70,7 +70,7 @@ def declared(settings: Settings) -> Declared:
 def compare(before: Declared, after: Declared) -> Difference:
     """The paths that only one of two versions of a stack opens: between its pods, and with all other ends."""
     # Judged against the ends of both: an address that one of them names is an address in the other too.
-    foreign = {end.name: end for version in (before, after) for end in version.foreign}
+    foreign = _alike({end.name: end for version in (before, after) for end in version.foreign}, before, after)
     kinds = _kinds(before, after)
     opened: set[Way] = set()
     closed: set[Way] = set()
@@ -82,8 +82,8 @@ def compare(before: Declared, after: Declared) -> Difference:
             opened |= {Way(*pair, port) for port in new - old for pair in pairs}
             closed |= {Way(*pair, port) for port in old - new for pair in pairs}
     for pods in kinds:
-        old_ends = _open_outside(before, pods.before, foreign.values())
-        new_ends = _open_outside(after, pods.after, foreign.values())
+        old_ends = _open_outside(before, pods.before, foreign)
+        new_ends = _open_outside(after, pods.after, foreign)
         opened |= {end.of(name) for end in new_ends - old_ends for name in pods.names}
         closed |= {end.of(name) for end in old_ends - new_ends for name in pods.names}
     return Difference(opened=frozenset(opened), closed=frozenset(closed))
@@ -124,6 +124,18 @@ def _kinds(before: Declared, after: Declared) -> list[_Kind]:
     return [_Kind(before=old.get(names[0]), after=new.get(names[0]), names=tuple(names)) for names in found.values()]
 
 
+def _alike(foreign: Mapping[str, End], before: Declared, after: Declared) -> list[tuple[End, tuple[str, ...]]]:
+    """One end for all that no policy of either version tells apart, and their names; those without labels first."""
+    selectors = (*told_apart(before.policies), *told_apart(after.policies))
+    found: dict[object, tuple[End, list[str]]] = {}
+    for end in sorted(foreign.values(), key=lambda each: len(each.labels)):
+        selected = tuple(selects(pods, end.labels) for pods in selectors)
+        # The labels count only where some are worn: a pod without any stands for its whole namespace.
+        key = (end.namespace, end.address, end.pod_addresses, bool(end.labels), selected)
+        found.setdefault(key, (end, []))[1].append(end.name)
+    return [(end, tuple(names)) for end, names in found.values()]
+
+
 def _open(version: Declared, source: End | None, target: End | None) -> frozenset[PodPort]:
     """The ports on which both ends of a way are open."""
     if source is None or target is None:
@@ -132,16 +144,18 @@ def _open(version: Declared, source: End | None, target: End | None) -> frozense
     return _both(out, allowed(version.policies.get(target.namespace, ()), Direction.INGRESS, target, source))
 
 
-def _open_outside(version: Declared, pod: End | None, foreign: Iterable[End]) -> frozenset[_Outside]:
+def _open_outside(
+    version: Declared, pod: End | None, foreign: Iterable[tuple[End, tuple[str, ...]]]
+) -> frozenset[_Outside]:
     # What is open to a pod without labels is open to every pod of its namespace, and is told once.
     to_all: dict[str, set[tuple[bool, PodPort]]] = {}
     ways: set[_Outside] = set()
-    for end in sorted(foreign, key=lambda each: len(each.labels)):
+    for end, names in foreign:
         found = {(True, port) for port in _open(version, pod, end)}
         found |= {(False, port) for port in _open(version, end, pod)}
         known = to_all.setdefault(end.namespace, found) if end.address is None else set()
         new = found if known is found else found - known
-        ways |= {_Outside(outward, end.name, port) for outward, port in new}
+        ways |= {_Outside(outward, name, port) for outward, port in new for name in names}
     return frozenset(ways)
 
 

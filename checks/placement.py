@@ -5,6 +5,7 @@ required anti-affinity of a workload's own pods, CPU, memory and the number of p
 plugins (https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins).
 """
 
+import functools
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,10 @@ from checks.workloads import Amounts
 PODS_PER_NODE = 110
 # Steps of the exact search before it gives up undecided; a step takes about 10 microseconds.
 SEARCH_STEPS = 20_000
+# To bound what is possible takes one step more with so many groups to place, and four with twice as many.
+GROUPS_A_STEP = 40
+# Steps of all the searches for what blocks, and for the least change: beyond, the answer is right but not the smallest.
+BLOCKING_STEPS = SEARCH_STEPS
 # Orders of arrival that the scheduler is tried in: at most this many, and fewer where there are many pods and nodes.
 MOST_ORDERS, FEWEST_ORDERS, ORDER_BUDGET = 60, 2, 150_000
 
@@ -68,7 +73,7 @@ class Verdict:
     Attributes:
         placements: Witnesses: with *fits* one of each order tried, with *tight* one that was searched for, if found.
         pending: With *tight*, groups with a pod that the scheduler left over in some order.
-        blocking: With *cannot*, groups that cannot be placed together, none of which can be left out of the set.
+        blocking: With *cannot*, groups that cannot be placed together; of some dozens, none can be left out of the set.
     """
 
     outcome: Outcome
@@ -78,8 +83,12 @@ class Verdict:
 
 
 def judge(hosts: Sequence[Host], groups: Sequence[Group]) -> Verdict:
-    """Whether all pods find a node."""
-    groups = [group for group in groups if group.count]
+    """Whether all pods find a node. Most edits of a stack file move no pod: versions that are alike are judged once."""
+    return _judged(tuple(hosts), tuple(group for group in groups if group.count))
+
+
+@functools.lru_cache(maxsize=64)
+def _judged(hosts: tuple[Host, ...], groups: tuple[Group, ...]) -> Verdict:
     placements: list[Placement] = []
     pending: Counter[str] = Counter()
     for index, order in enumerate(orders(groups, len(hosts))):
@@ -218,6 +227,19 @@ def search(hosts: Sequence[Host], groups: Sequence[Group], steps: int = SEARCH_S
     return _Search(hosts, groups, steps).run()
 
 
+class _Searches:
+    """Searches that share a budget; none of them finds anything once it is spent."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self.hosts, self.left = hosts, BLOCKING_STEPS
+
+    def __call__(self, groups: Sequence[Group]) -> Placement | None:
+        each = _Search(self.hosts, groups, min(SEARCH_STEPS, self.left))
+        found = each.run()
+        self.left -= min(SEARCH_STEPS, self.left) - max(0, each.steps)
+        return found
+
+
 class _Undecided(Exception):  # noqa: N818 - not an error
     """The budget of the search is spent."""
 
@@ -253,6 +275,7 @@ class _Search:
     def _group(self, number: int) -> bool:
         if number == len(self.groups):
             return True
+        self.steps -= ((len(self.groups) - number) // GROUPS_A_STEP) ** 2
         if not self._possible(number):
             return False
         key = (number, tuple(sorted((self.kind[n], *room) for n, room in enumerate(self.room))))
@@ -338,26 +361,35 @@ def _times(size: Amounts, room: Sequence[int]) -> int:
 
 def _blocking(hosts: Sequence[Host], groups: Sequence[Group]) -> tuple[str, ...]:
     """Groups that cannot be placed together, of which none can be left out: what is to be changed is among them."""
+    searches = _Searches(hosts)
     needed = list(groups)
-    # The easy ones are left out first, so that what remains is hard by itself.
-    for group in sorted(groups, key=lambda g: (g.size.cpu * g.count, g.name)):
-        without = [each for each in needed if each is not group]
-        if search(hosts, without) is None:
-            needed = without
+    # The easy ones are left out first, so that what remains is hard by itself; many at once as long as that goes well.
+    waiting = sorted(groups, key=lambda g: (g.size.cpu * g.count, g.name))
+    many = len(waiting) // 2
+    while waiting and searches.left > 0:
+        out = waiting[: max(1, many)]
+        without = [each for each in needed if each not in out]
+        if searches(without) is None:
+            needed, waiting = without, waiting[len(out) :]
+        elif len(out) == 1:
+            waiting = waiting[1:]
+        else:
+            many //= 2
     return tuple(group.name for group in needed)
 
 
 def fewest_less(hosts: Sequence[Host], groups: Sequence[Group], among: Iterable[str]) -> tuple[str, int] | None:
     """The group of ``among`` that has to give up the fewest pods for all to find a node, and what it then has."""
+    searches = _Searches(hosts)
     best: tuple[int, int, str, int] | None = None
     for group in groups:
-        if group.name not in among:
+        if group.name not in among or searches.left <= 0:
             continue
         for count in range(group.count - 1, 0, -1):
             fewer = group.count - count
             if best is not None and (fewer, group.size.cpu) >= best[:2]:
                 break
-            if search(hosts, [replace(g, count=count) if g is group else g for g in groups]):
+            if searches([replace(g, count=count) if g is group else g for g in groups]):
                 best = (fewer, group.size.cpu, group.name, count)
                 break
     return None if best is None else (best[2], best[3])

@@ -38,12 +38,17 @@ ANY_PORT = PodPort("every port", 0)
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """One end of a connection: a pod with its labels, or an address that is no pod's."""
+    """One end of a connection: a pod with its labels, or an address that is no pod's.
+
+    ``pod_addresses`` are some that a pod may have, of every node: Kubernetes means policies by address for the world
+    outside and leaves pods to the implementation, and that of K3s lets them match pods as well.
+    """
 
     name: str
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     address: str | None = None
+    pod_addresses: tuple[str, ...] = ()
 
 
 def selects(pods: Pods, labels: Mapping[str, str]) -> bool:
@@ -55,7 +60,7 @@ def selects(pods: Pods, labels: Mapping[str, str]) -> bool:
 def matches(peer: Peer, end: End, namespace: str) -> bool:
     """Whether a peer of a policy in ``namespace`` is this end."""
     if peer.network is not None:
-        return end.address is not None and within(end.address, peer.network)
+        return within(end.address, peer.network) if end.address else _any_within(end.pod_addresses, peer.network)
     return end.address is None and end.namespace == (peer.namespace or namespace) and selects(peer.pods, end.labels)
 
 
@@ -63,6 +68,11 @@ def matches(peer: Peer, end: End, namespace: str) -> bool:
 def within(address: str, network: str) -> bool:
     """Whether an address is part of a network."""
     return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+
+
+@functools.cache
+def _any_within(addresses: tuple[str, ...], network: str) -> bool:
+    return any(within(address, network) for address in addresses)
 
 
 def ports(rule: Rule) -> tuple[PodPort, ...]:

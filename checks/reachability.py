@@ -228,12 +228,18 @@ def labels(pod: Pod) -> dict[str, str]:
 
 def own_parties(settings: Settings) -> tuple[Party, ...]:
     """One pod of each kind of the namespace, and one without labels."""
-    namespace = settings.environment.namespace
+    here = End(name="any other pod", namespace=settings.environment.namespace, pod_addresses=pod_addresses(settings))
     known = (
-        Party(end=End(name=pod.app, namespace=namespace, labels=labels(pod)), roles=frozenset({pod.role}), pod=pod)
+        Party(end=replace(here, name=pod.app, labels=labels(pod)), roles=frozenset({pod.role}), pod=pod)
         for pod in pods(settings)
     )
-    return (*known, Party(end=End(name="any other pod", namespace=namespace), roles=frozenset({Role.OTHER_POD})))
+    return (*known, Party(end=here, roles=frozenset({Role.OTHER_POD})))
+
+
+def pod_addresses(settings: Settings) -> tuple[str, ...]:
+    """The first and the last address that each node gives a pod: those before are the node's own, as is the last."""
+    networks = [ipaddress.ip_network(node.pod_cidr) for node in settings.cluster.nodes.values()]
+    return tuple(str(network[at]) for network in networks for at in (2, -2))
 
 
 def foreign_parties(settings: Settings, declared: Declared) -> tuple[Party, ...]:
@@ -251,13 +257,15 @@ def _foreign_pods(settings: Settings) -> Iterator[Party]:
     if fabric is not None:
         roles.setdefault(fabric.namespace, set()).add(Role.FABRIC)
     roles.pop(settings.environment.namespace, None)
+    addresses = pod_addresses(settings)
     all_access = dict.fromkeys((POSTGRES_ACCESS, REDIS_ACCESS, SERVICE_ACCESS, FABRIC_ACCESS), "true")
     for namespace, of_namespace in roles.items():
         posing = [(f"{pod.app} of {namespace}", {"app": pod.app} | all_access) for pod in pods(settings)]
         for name, worn in ((f"a pod of {namespace}", {}), *posing):
-            yield Party(end=End(name=name, namespace=namespace, labels=worn), roles=frozenset(of_namespace))
+            end = End(name=name, namespace=namespace, labels=worn, pod_addresses=addresses)
+            yield Party(end=end, roles=frozenset(of_namespace))
         dns = {Role.DNS} if namespace == SYSTEM_NAMESPACE else set()
-        end = End(name=f"kube-dns of {namespace}", namespace=namespace, labels=DNS_LABELS)
+        end = End(name=f"kube-dns of {namespace}", namespace=namespace, labels=DNS_LABELS, pod_addresses=addresses)
         yield Party(end=end, roles=frozenset(of_namespace | dns))
 
 

@@ -82,16 +82,16 @@ def run_job(target: Target, job: Mapping[str, Any]) -> int:
     target.kubectl("create", "-f", "-", stdin=json.dumps(job))
     print(f"job {name}: created in {target.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
     _await_start(target, name)
-    ended: set[str] = set()
     since: list[str] = []
-    while not ended:
+    while True:
         # Ends early when the connection to the API server does.
         subprocess.run(target.argv("logs", "--follow", *since, f"job/{name}"), check=False)
         since = ["--since=5s"]
         conditions = json.loads(target.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
         ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}
+        if ended:
+            return 0 if ended == {"Complete"} else 1
         time.sleep(1)
-    return 0 if ended == {"Complete"} else 1
 
 
 def _await_start(target: Target, name: str) -> None:

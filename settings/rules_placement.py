@@ -4,10 +4,11 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 
-from settings.model import Cluster, NodeRole, NodeSelection, Placement, Placements, Postgres, Redis
+from settings.model import Backups, Cluster, NodeRole, NodeSelection, Placement, Placements, Postgres, Redis
 from settings.problems import Problem, shown
 from settings.types import amount
 
+SMALLEST_POD_NETWORK = 8
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
 
@@ -45,6 +46,18 @@ def pod_networks_do_not_overlap(cluster: Cluster) -> Iterator[Problem]:
         seen.append((name, network))
 
 
+def pod_networks_have_room(cluster: Cluster) -> Iterator[Problem]:
+    """Beside the overlay, the bridge and the broadcast address a node has addresses for pods."""
+    for name, node in cluster.nodes.items():
+        if ipaddress.ip_network(node.pod_cidr).num_addresses < SMALLEST_POD_NETWORK:
+            yield Problem(
+                f"cluster.nodes.{name}.podCidr",
+                "too small for pods",
+                f"take it from `kubectl get node {name} -o jsonpath={{.spec.podCIDR}}`",
+                shown(node.pod_cidr),
+            )
+
+
 def pod_networks_hold_no_node(cluster: Cluster) -> Iterator[Problem]:
     """A pod network is opened to Nginx and closed to the outside as a whole (X-15): no machine is part of it."""
     addresses = [
@@ -64,6 +77,23 @@ def pod_networks_hold_no_node(cluster: Cluster) -> Iterator[Problem]:
                 f"take it from `kubectl get node {name} -o jsonpath={{.spec.podCIDR}}`",
                 shown(node.pod_cidr),
             )
+
+
+def copies_leave_the_cluster(backups: Backups | None, cluster: Cluster) -> Iterator[Problem]:
+    """What is opened by address is opened to pods with such an address too: K3s tells them apart no further."""
+    off_site = backups.off_site if backups else None
+    for index, written in enumerate(off_site.networks if off_site else ()):
+        network = ipaddress.ip_network(written)
+        for name, node in cluster.nodes.items():
+            pods = ipaddress.ip_network(node.pod_cidr)
+            if network.version == pods.version and network.overlaps(pods):
+                yield Problem(
+                    f"backups.offSite.networks[{index}]",
+                    f"holds pods of {name}, which would be opened too",
+                    "name the networks of the object store alone",
+                    shown(written),
+                )
+                break
 
 
 def reserved_leaves_room(cluster: Cluster) -> Iterator[Problem]:
@@ -199,7 +229,9 @@ def _counted(nodes: Collection[str]) -> str:
 RULES = (
     addresses_are_unique,
     pod_networks_do_not_overlap,
+    pod_networks_have_room,
     pod_networks_hold_no_node,
+    copies_leave_the_cluster,
     reserved_leaves_room,
     selections_name_nodes,
     databases_have_a_node_each,

@@ -149,7 +149,8 @@ def ip_address(value: str) -> str:
 def node_ip(value: str) -> str:
     """Address under which the nodes reach each other."""
     address = ipaddress.ip_address(ip_address(value))
-    if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local:
+    nobodys = address.is_loopback or address.is_unspecified or address.is_multicast or address.is_reserved
+    if nobodys or address.is_link_local:
         raise ValueError(
             "no address that other nodes can reach. Fix: the node's InternalIP in `kubectl get nodes -o wide`"
         )

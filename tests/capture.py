@@ -1,5 +1,7 @@
 """The program under mocks, with the resource types that it may use and with whole stacks."""
 
+import functools
+import json
 import runpy
 from collections.abc import Callable, Mapping
 
@@ -8,7 +10,7 @@ from operations.capture import SECRET, SIGNATURE, STACK_TYPE, Capture, Registere
 from settings.stackfile import ROOT
 from tests.stacks import SECRET_KEYS, pulumi_config
 
-__all__ = ["RESOURCE_TYPES", "SECRET", "SIGNATURE", "STACK_TYPE", "Capture", "Registered", "run", "stack"]
+__all__ = ["RESOURCE_TYPES", "SECRET", "SIGNATURE", "STACK_TYPE", "Capture", "Registered", "fresh", "run", "stack"]
 
 # Every resource type of a provider that the program may use. Anything else stops the program, so that a new type is
 # noticed here, by the sandbox's plugins and by their conformance suite.
@@ -58,9 +60,19 @@ def run(program: Callable[[], object], *, stack: str = "test", config: Mapping[s
 
 
 def stack(name: str, patch: Mapping[str, object] | None = None) -> Capture:
-    """Run the real program with a whole stack file, changed by ``patch``."""
+    """What the real program registers with a whole stack file, changed by ``patch``: run once, and for all tests."""
+    return _once(name, json.dumps(patch or {}, sort_keys=True))
+
+
+def fresh(name: str, patch: Mapping[str, object] | None = None) -> Capture:
+    """The same of a run of its own."""
     return run(
         lambda: runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__"),
         stack=name,
         config=pulumi_config(name, patch),
     )
+
+
+@functools.cache
+def _once(name: str, patch: str) -> Capture:
+    return fresh(name, json.loads(patch))

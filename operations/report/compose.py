@@ -7,7 +7,7 @@ from enum import StrEnum
 from checks import paths
 from checks.summary import RollOut, Room, Summary
 from operations.report.changes import Change, Operation, between
-from operations.report.facts import Facts
+from operations.report.facts import Facts, Policies
 from operations.report.versions import Version
 
 
@@ -17,6 +17,7 @@ class Verdict(StrEnum):
     PROVEN = "proven"
     ABSENT = "no stack"
     EXPIRED = "expired"
+    BREACHED = "against policy"
     REFUSED = "refused"
     UNUSABLE = "unusable"
 
@@ -37,6 +38,15 @@ class Rolling:
     because: str
 
 
+@dataclass(frozen=True)
+class PolicyFinding:
+    """A rule of the policy pack that is broken. ``state`` is new, kept or gone; empty when the base is not known."""
+
+    state: str
+    rule: str
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """All of it.
@@ -48,6 +58,8 @@ class Report:
         paths: Network paths that open and close, as a direction, sources, targets and ports; None when not known.
         quota_before: The quota as the base has it, where known.
         secrets: Paths of secrets whose encrypted value is another.
+        policies: What the policy pack says of what this version declares; None when it declares nothing.
+        policy_findings: Its findings, and those of the base that are gone.
     """
 
     stack: str
@@ -61,6 +73,8 @@ class Report:
     changes: tuple[Change, ...] | None
     paths: tuple[tuple[str, ...], ...] | None
     secrets: tuple[str, ...]
+    policies: Policies | None
+    policy_findings: tuple[PolicyFinding, ...]
     rolling: tuple[Rolling, ...]
     quota_before: tuple[Room, ...] | None
     summary: Summary | None
@@ -92,6 +106,8 @@ def compose(
         changes=changes,
         paths=_paths(head, before),
         secrets=_secrets(head, before),
+        policies=head.policies,
+        policy_findings=tuple(_policy_findings(head.policies, before.policies if before else None)),
         rolling=tuple(_rolling(head.summary, changes or ())),
         quota_before=before.summary.quota if before and before.summary else None,
         summary=head.summary,
@@ -105,6 +121,8 @@ def _verdict(head: Facts) -> Verdict:
         return Verdict.UNUSABLE
     if head.summary.refused:
         return Verdict.REFUSED
+    if head.policies is not None and head.policies.breaches:
+        return Verdict.BREACHED
     return Verdict.EXPIRED if head.summary.expired else Verdict.PROVEN
 
 
@@ -135,6 +153,14 @@ def _secrets(head: Facts, before: Facts | None) -> tuple[str, ...]:
     if before is None:
         return ()
     return tuple(sorted(name for name, digest in head.sealed.items() if before.sealed.get(name) not in {None, digest}))
+
+
+def _policy_findings(head: Policies | None, before: Policies | None) -> Iterator[PolicyFinding]:
+    now = head.breaches if head else ()
+    was = before.breaches if before else ()
+    for breach in sorted({*now, *was}) if head else ():
+        state = "" if before is None else "gone" if breach not in now else "kept" if breach in was else "new"
+        yield PolicyFinding(state, breach.rule, breach.text)
 
 
 def _warnings(head: Facts, before: Facts | None, changes: tuple[Change, ...]) -> Iterator[str]:

@@ -10,19 +10,24 @@ import hashlib
 import json
 import runpy
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from checks.objects.model import Declared as DeclaredObject
+from checks.objects.rules import RULES
 from checks.paths import Declared, declared
 from checks.summary import Summary, summarise
 from settings import stackfile
 from settings.loader import SettingsError
 from settings.standins import Judged, leaves, opened, read
+
+if TYPE_CHECKING:
+    from operations.capture import Registered
 
 HIDDEN = "[secret]"
 
@@ -43,6 +48,23 @@ class Object:
     ignored: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, order=True)
+class Breach:
+    """A rule of the policy pack that something declared breaks, and the one line that tells it."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policies:
+    """What the rules of the policy pack say of the declared objects."""
+
+    rules: int
+    objects: int
+    breaches: tuple[Breach, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """One version of a stack.
@@ -53,6 +75,7 @@ class Facts:
         missing: Paths that a stand-in fills.
         sealed: A digest of every encrypted value as it stands in the file, by path.
         objects: What the program declares; None when it is refused before it declares anything.
+        policies: What the policy pack says of it; None with it.
     """
 
     stack: str
@@ -63,6 +86,7 @@ class Facts:
     summary: Summary | None = None
     declared: Declared | None = None
     objects: tuple[Object, ...] | None = None
+    policies: Policies | None = None
 
 
 ADAPTER = TypeAdapter(Facts)
@@ -78,10 +102,12 @@ def gather(stack: str, path: Path, today: date) -> Facts:
         return Facts(stack=stack, problems=tuple(str(problem) for problem in error.problems))
     summary = summarise(judged.settings, today)
     problems: tuple[str, ...] = ()
-    objects = None
+    objects = policies = None
     if not summary.refused:
         try:
-            objects = tuple(sorted(_declared_objects(stack, judged), key=lambda each: each.urn))
+            registered = _registered(stack, judged)
+            objects = tuple(sorted(map(_object, registered), key=lambda each: each.urn))
+            policies = _policies(stack, registered)
         except Exception as error:  # whatever the reviewed program raises is told
             problems = (f"__main__.py: the program fails: {type(error).__name__}: {error}".splitlines()[0],)
     return Facts(
@@ -92,6 +118,7 @@ def gather(stack: str, path: Path, today: date) -> Facts:
         summary=summary,
         declared=declared(judged.settings),
         objects=objects,
+        policies=policies,
     )
 
 
@@ -104,7 +131,8 @@ def _sealed(path: Path) -> dict[str, str]:
     }
 
 
-def _declared_objects(stack: str, judged: Judged) -> Iterator[Object]:
+def _registered(stack: str, judged: Judged) -> list["Registered"]:
+    """What the program registers at a provider."""
     # Imported here: a stack file that is refused is told without the second that Pulumi takes to import.
     from operations.capture import run  # noqa: PLC0415
 
@@ -115,17 +143,29 @@ def _declared_objects(stack: str, judged: Judged) -> Iterator[Object]:
         config={key: json.dumps(value) for key, value in config.items()},
         secret_keys=stackfile.prefixed({"secrets": None}),
     )
-    for resource in captured.resources:
-        if resource.custom:
-            yield Object(
-                type=resource.type,
-                name=resource.name,
-                urn=resource.urn,
-                inputs=_hidden(resource.inputs, "", resource.secrets),
-                protect=resource.protect,
-                aliases=resource.aliases,
-                ignored=resource.ignore_changes,
-            )
+    return [resource for resource in captured.resources if resource.custom]
+
+
+def _object(resource: "Registered") -> Object:
+    return Object(
+        type=resource.type,
+        name=resource.name,
+        urn=resource.urn,
+        inputs=_hidden(resource.inputs, "", resource.secrets),
+        protect=resource.protect,
+        aliases=resource.aliases,
+        ignored=resource.ignore_changes,
+    )
+
+
+def _policies(stack: str, registered: Sequence["Registered"]) -> Policies:
+    """Judged as in the engine, which hands secrets over too; no rule tells one."""
+    stack_of = [
+        DeclaredObject(urn=each.urn, type=each.type, stack=stack, protect=each.protect, inputs=each.inputs)
+        for each in registered
+    ]
+    breaches = {Breach(rule.name, str(problem)) for rule in RULES for _, problem in rule.find(stack_of)}
+    return Policies(rules=len(RULES), objects=len(stack_of), breaches=tuple(sorted(breaches)))
 
 
 def _hidden(value: Any, path: str, secrets: frozenset[str]) -> Any:  # noqa: ANN401 - JSON

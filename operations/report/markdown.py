@@ -92,7 +92,15 @@ def _headline(report: Report) -> str:
     if report.verdict is Verdict.ABSENT:
         return "no such stack"
     said = f"**{report.verdict}**, {_counted(report.changes)}"
-    return f"{said}; {verdict_counts(report.summary)}" if report.summary else said
+    if report.summary is None:
+        return said
+    broken = len(report.policies.breaches) if report.policies else 0
+    policies = f", {_findings_counted(broken)} of the policy pack" if broken else ""
+    return f"{said}; {verdict_counts(report.summary)}{policies}"
+
+
+def _findings_counted(count: int) -> str:
+    return "1 finding" if count == 1 else f"{count} findings"
 
 
 def _counted(changes: tuple[Change, ...] | None) -> str:
@@ -113,6 +121,7 @@ def _sections(report: Report) -> Iterator[Section]:
     groups = dict(finding_groups(summary)) if summary else {}
     for title in ("Refused", "Accepted until a day that is over"):
         yield _findings(title, groups, expendable=0)
+    yield from _policies(report)
     changes = report.changes or ()
     yield Section(title="What changes", lines=tuple(_changes(changes)), expendable=2)
     yield Section(
@@ -128,6 +137,20 @@ def _sections(report: Report) -> Iterator[Section]:
 def _findings(title: str, groups: Mapping[str, tuple[Line, ...]], *, expendable: int) -> Section:
     lines = tuple(f"- {escaped(line.text)}" for line in groups.get(title, ()))
     return Section(title=title, lines=lines, expendable=expendable)
+
+
+def _policies(report: Report) -> Iterator[Section]:
+    policies = report.policies
+    if policies is None:
+        return
+    found = _findings_counted(len(policies.breaches)) if policies.breaches else "no finding"
+    line = f"{policies.rules} rules over {policies.objects} objects: {found}."
+    if not report.policy_findings:
+        yield Section(title="Policies", before=(line,), lines=(), expendable=3)
+        return
+    rows = tuple((each.state, each.rule, each.text) for each in report.policy_findings)
+    table = _table("Policies", Table(header=("", "rule", "finding"), rows=rows), expendable=1)
+    yield replace(table, before=(line, "", *table.before))
 
 
 def _proofs(report: Report) -> Iterator[Section]:

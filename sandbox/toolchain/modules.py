@@ -65,6 +65,12 @@ MODULES = (
         },
     ),
     Module(
+        name="cyclonus",
+        directory=_PINS / "cyclonus",
+        tools={"cyclonus": "."},
+        optional=True,
+    ),
+    Module(
         name="gofakes3",
         directory=_PINS / "gofakes3",
         tools={"gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3"},

@@ -1,7 +1,5 @@
 """One run of the whole program per stack file, shared by all tests of this folder."""
 
-import functools
-
 import pytest
 
 from tests import capture
@@ -9,22 +7,20 @@ from tests.capture import Capture
 
 STACKS = ("mainnet", "testnet")
 
-_once = functools.cache(capture.stack)
-
 
 @pytest.fixture(params=STACKS)
 def program(request: pytest.FixtureRequest) -> Capture:
     """Everything that a stack registers, for each stack file in turn."""
-    return _once(request.param)
+    return capture.stack(request.param)
 
 
 @pytest.fixture
 def mainnet() -> Capture:
     """Everything that mainnet registers."""
-    return _once("mainnet")
+    return capture.stack("mainnet")
 
 
 @pytest.fixture
 def testnet() -> Capture:
     """Everything that testnet registers."""
-    return _once("testnet")
+    return capture.stack("testnet")

@@ -47,7 +47,7 @@ def test_a_mistake_stops_the_program_before_it_registers_anything(
     for name in ("RegisterResource", "Invoke"):
         monkeypatch.setattr(Recorder, name, seen(getattr(Recorder, name)))
     with pytest.raises(pulumi.RunError) as raised:
-        capture.stack("mainnet", patch)
+        capture.fresh("mainnet", patch)
     told = str(raised.value).splitlines()
     assert told[0].startswith("Pulumi.mainnet.yaml: ")
     assert told[0].endswith("Nothing was deployed.")

@@ -34,7 +34,7 @@ def test_the_line_changes_one_job_one_selector_and_the_file_that_the_instances_r
 
 
 def test_an_unchanged_line_runs_no_job(mainnet: Capture) -> None:
-    assert job(capture.stack("mainnet")).inputs == job(mainnet).inputs
+    assert job(capture.fresh("mainnet")).inputs == job(mainnet).inputs
 
 
 def test_the_primarys_service_selects_one_pod_and_only_when_the_job_has_promoted_it(mainnet: Capture) -> None:

@@ -3,16 +3,27 @@
 Mocks take any field, and a server drops one it does not know with no more than a warning.
 """
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import kubernetes_validate
 import pytest
+from kubernetes_validate import utils
 
 from tests import capture
 from tests.capture import Capture
 
 VERSION = "1.33"
 """Of the cluster (CL-01)."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas() -> Iterator[None]:
+    """Read once: the library parses a megabyte of definitions for every object."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
+        yield
 
 
 @pytest.fixture(scope="module", params=["mainnet", "testnet", "devnet"])

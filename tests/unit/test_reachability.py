@@ -1,10 +1,7 @@
 """The reachability proof: silent on the committed stacks, and loud on every rule that is removed or loosened."""
 
-import ipaddress
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,71 +9,19 @@ import pytest
 from checks.paths import compare, declared
 from checks.policy_engine import ANY_PORT, Direction, End, allowed
 from checks.reachability import declaration, find, matrix
-from components.network_policies import Peer, Pods, Policy, Rule
+from components.network_policies import Policy
 from settings.loader import load
 from settings.model import Settings
 from settings.stackfile import ROOT, merge
 from tests import stacks
+from tests.policy_mutants import mutants
 from tests.stacks import settings
 
 STACKS = ("mainnet", "testnet", "devnet")
-Mutant = tuple[str, dict[str, tuple[Policy, ...]]]
 
 
 def changed(**patch: object) -> Settings:
     return load(merge(stacks.complete("mainnet"), patch))
-
-
-def mutants(values: Settings) -> Iterator[Mutant]:
-    """The stack's policies with one policy, rule, peer, port or protocol removed, or one selector loosened."""
-    declared = declaration(values)
-    for namespace, policies in declared.items():
-        for at, policy in enumerate(policies):
-            for what, variants in _variants(policy):
-                yield f"{policy.name}: {what}", declared | {namespace: (*policies[:at], *variants, *policies[at + 1 :])}
-
-
-def _variants(policy: Policy) -> Iterator[tuple[str, tuple[Policy, ...]]]:
-    yield "removed", ()
-    if policy.pods != Pods():
-        yield "about every pod", (replace(policy, pods=Pods()),)
-    for direction, rules in (("ingress", policy.ingress), ("egress", policy.egress)):
-        for at, rule in enumerate(rules):
-            for what, other in _of_rule(rule):
-                yield (
-                    f"{direction} rule {at} {what}",
-                    (
-                        replace(policy, **{direction: (*rules[:at], *other, *rules[at + 1 :])}),  # type: ignore[arg-type]
-                    ),
-                )
-
-
-def _of_rule(rule: Rule) -> Iterator[tuple[str, tuple[Rule, ...]]]:
-    yield "removed", ()
-    yield "with a port more", (replace(rule, ports=(*rule.ports, 22)),)
-    for port in rule.ports if len(rule.ports) > 1 else ():
-        yield f"without port {port}", (replace(rule, ports=tuple(each for each in rule.ports if each != port)),)
-    for protocol in ("TCP", "UDP"):
-        kept = tuple(each for each in rule.protocols if each != protocol)
-        if kept and kept != rule.protocols:
-            yield f"without {protocol}", (replace(rule, protocols=kept),)
-    for at, peer in enumerate(rule.peers):
-        rest = (rule.peers[:at], rule.peers[at + 1 :])
-        if rest[0] or rest[1]:
-            yield f"without peer {at}", (replace(rule, peers=(*rest[0], *rest[1])),)
-        for what, loose in _loosened(peer):
-            yield f"peer {at} {what}", (replace(rule, peers=(*rest[0], loose, *rest[1])),)
-
-
-def _loosened(peer: Peer) -> Iterator[tuple[str, Peer]]:
-    if peer.network is not None:
-        around = ipaddress.ip_network(f"{peer.network.split('/')[0]}/29", strict=False)
-        yield "open to the world", replace(peer, network="0.0.0.0/0")
-        yield "open to its neighbours", replace(peer, network=str(around))
-    elif peer.pods != Pods():
-        yield "every pod", replace(peer, pods=Pods())
-    if peer.namespace is not None:
-        yield "of its own namespace", replace(peer, namespace=None)
 
 
 def is_found(values: Settings, declared: dict[str, tuple[Policy, ...]]) -> bool:

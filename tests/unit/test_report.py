@@ -22,7 +22,7 @@ from operations.report.changes import (
     of_preview,
 )
 from operations.report.compose import Report, Source, Verdict, compose
-from operations.report.facts import Facts, Object
+from operations.report.facts import Breach, Facts, Object, Policies
 from operations.report.markdown import LIMIT, render
 from operations.report.versions import Version
 from sandbox.plugins.cloudflare.resources import resource_of
@@ -210,6 +210,17 @@ BEFORE = replace(
 )
 
 
+KEPT, NEW, GONE = (
+    Breach("protected-data", "StatefulSet/postgres: a deletion would take its data along. Fix: set the option protect"),
+    Breach("container-sizes", "Deployment/svc.spec: no limits.cpu. Fix: state it"),
+    Breach("read-only-root", "Deployment/svc.spec: a root file system | to write. Fix: declare a volume"),
+)
+
+
+def policies(*breaches: Breach) -> Policies:
+    return Policies(rules=14, objects=3, breaches=breaches)
+
+
 def facts(*objects: Object, summary: Summary = SUMMARY, **rest: Any) -> Facts:  # noqa: ANN401 - the other fields
     return Facts(stack="mainnet", summary=summary, objects=objects, **rest)
 
@@ -221,6 +232,7 @@ def example() -> Report:
         declared_object(STATEFUL_SET, "postgres", serviceName="old", protect=True),
         summary=BEFORE,
         sealed={"secrets.redis.exporter": "1", "secrets.redis.backup": "1"},
+        policies=policies(KEPT, GONE),
     )
     after = facts(
         declared_object(DEPLOYMENT, "svc", replicas=3, paused=True, x=1, template=container(image="a:2")),
@@ -228,6 +240,7 @@ def example() -> Report:
         declared_object(DEPLOYMENT, "extra"),
         missing=("dns.zoneId",),
         sealed={"secrets.redis.exporter": "2", "secrets.redis.backup": "1"},
+        policies=policies(KEPT, NEW),
     )
     report = compose(after, Version(label="main (0123456789ab)", facts=before))
     return replace(report, paths=(("opens", "svc-tax", "a pod of fabric", "TCP 7050"),))
@@ -240,10 +253,32 @@ def test_the_comment_is_this_one_byte_for_byte() -> None:
 
 
 def test_an_acceptance_that_is_over_fails_the_check() -> None:
-    report = example()
-    assert (report.verdict, report.passes) == (Verdict.EXPIRED, False)
     base = Version(label="main", facts=facts(summary=BEFORE))
+    report = compose(facts(), base)
+    assert (report.verdict, report.passes) == (Verdict.EXPIRED, False)
     assert compose(facts(summary=replace(SUMMARY, expired=())), base).passes
+
+
+def test_a_finding_of_the_policy_pack_fails_the_check_whether_new_or_not() -> None:
+    base = Version(label="main", facts=facts(policies=policies(KEPT, GONE)))
+    for breaches, states in (((KEPT, NEW), ["new", "kept", "gone"]), ((KEPT,), ["kept", "gone"])):
+        report = compose(facts(policies=policies(*breaches)), base)
+        assert (report.verdict, report.passes) == (Verdict.BREACHED, False)
+        assert [each.state for each in report.policy_findings] == states
+    sound = replace(SUMMARY, expired=())
+    mended = compose(facts(policies=policies(), summary=sound), base)
+    assert mended.passes
+    assert "14 rules over 3 objects: no finding.\n\n|  | rule | finding |" in render(mended)
+    assert "| gone | protected-data | StatefulSet/postgres: a deletion" in render(mended)
+    clean = compose(facts(policies=policies(), summary=sound), Version(label="main", facts=facts(policies=policies())))
+    assert "### Policies\n\n14 rules over 3 objects: no finding.\n\n" in render(clean)
+    assert "policy pack" not in render(clean)
+
+
+def test_without_a_base_a_finding_is_neither_new_nor_old() -> None:
+    report = compose(facts(policies=policies(KEPT)), Version(label="main", why="its code cannot tell yet"))
+    assert [each.state for each in report.policy_findings] == [""]
+    assert ", 1 finding of the policy pack" in render(report)
 
 
 def test_a_version_that_cannot_be_used_or_told_is_said_to_be_so() -> None:
@@ -279,7 +314,8 @@ def test_a_preview_with_read_access_says_that_no_server_has_validated_it() -> No
 
 def test_the_json_holds_what_the_comment_says() -> None:
     document = json.loads(as_json(example()))
-    assert document["verdict"] == "expired"
+    assert document["verdict"] == "against policy"
+    assert [each["state"] for each in document["policy_findings"]] == ["new", "kept", "gone"]
     assert [each["operation"] for each in document["changes"]] == ["replace", "create", "update"]
     assert document["summary"]["quota"][0]["free"] == "500m"
     assert document["paths"] == [["opens", "svc-tax", "a pod of fabric", "TCP 7050"]]
@@ -298,7 +334,11 @@ def test_what_is_too_long_loses_its_least_important_lines_and_counts_them(limit:
     assert re.search(r"_\d+ lines are left out here; `--json` has all._", text)
     assert text.count("- Service `s") < render(whole).count("- Service `s") == 30 * 9
     # What a reviewer must see stays to the last.
-    for line in ("**expired**", "Data: StatefulSet backend-mainnet/postgres is replaced", "the acceptance is over"):
+    for line in (
+        "**against policy**",
+        "Data: StatefulSet backend-mainnet/postgres is replaced",
+        "the acceptance is over",
+    ):
         assert line in text
 
 

@@ -1,5 +1,6 @@
 """Mistakes in stack files: each is refused with exactly the lines that tell it."""
 
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from checks.prove import prove
 from settings.loader import SettingsError, load
 from settings.stackfile import merge
 from tests import stacks
+from tests.pace import pace
 
 TODAY = date(2026, 11, 25)
+SECONDS = 5
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "bad_stacks" / "mainnet.yaml").read_text())
 TWINS = [case for case in CASES if "twin" in case]
 
@@ -45,6 +48,23 @@ def test_the_good_twin_of_a_mistake_is_accepted(case: dict[str, Any]) -> None:
 
 def test_there_are_enough_bad_stacks_and_none_twice() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES) >= 40
+
+
+def test_a_thousand_services_too_many_are_told_in_seconds_and_in_one_line_each() -> None:
+    size = {"cpu": "100m", "memory": "256Mi"}
+    service = {"replicas": 1, "port": 4000, "fabricAccess": False, "requests": size, "limits": size}
+    names = [f"svc-{number}" for number in range(990)]
+    patch = {
+        "services": dict.fromkeys(names, service),
+        "images": {"workloads": dict.fromkeys(names, f"ghcr.io/gx-protocol/svc:1@sha256:{'ab' * 32}")},
+        "postgres": {"maxConnections": 5000, "connectionsPerPod": 1},
+    }
+    begun = time.process_time()
+    lines = report(patched(patch))
+    assert time.process_time() - begun < SECONDS * pace()
+    assert {line.partition(":")[0] for line in lines} >= {"quota.requests.cpu", "quota.requests.memory", "quota.pods"}
+    assert any("no placement on the nodes exists: " in line and " more together have no room" in line for line in lines)
+    assert all(len(line) < 400 for line in lines)
 
 
 def test_the_report_names_the_file_counts_the_problems_and_gives_each_a_line() -> None:
