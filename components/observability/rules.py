@@ -20,7 +20,7 @@ from checks.workloads import whole_bytes, workloads
 from components import documents
 from components.postgres.config import WriteAheadLog
 from settings import certificates
-from settings.model import Observability, Settings
+from settings.model import Environment, Observability, Settings
 from settings.types import seconds
 
 AREAS = ("postgres", "redis", "backups", "workloads", "cqrs", "edge", "cluster", "meta")
@@ -52,14 +52,14 @@ def groups(settings: Settings, observability: Observability, area: str) -> list[
     values = values_of(settings)
     rules = list(_recorded(settings)) if area == "cluster" else []
     rules += [
-        _rule(rule, values, settings.environment.name, observability.runbooks)
+        _rule(rule, values, settings.environment, observability.runbooks)
         for rule in source["rules"]
         if facts[source.get("when", "always")] and facts[rule.get("when", "always")]
     ]
     return [{"name": source["group"], "rules": rules}] if rules else []
 
 
-def _rule(source: Mapping[str, str], values: Mapping[str, str], environment: str, runbooks: str) -> dict[str, Any]:
+def _rule(source: Mapping[str, str], values: Mapping[str, str], of: Environment, runbooks: str) -> dict[str, Any]:
     text = {key: Text(value).substitute(values) for key, value in source.items()}
     if "record" in source:
         return {"record": text["record"], "expr": text["expr"]}
@@ -67,7 +67,8 @@ def _rule(source: Mapping[str, str], values: Mapping[str, str], environment: str
         "alert": text["alert"],
         "expr": text["expr"],
         "for": text["for"],
-        "labels": {"severity": text["severity"], "environment": environment},
+        # Both whatever the expression keeps: routes go by the environment, the operator's by the namespace.
+        "labels": {"severity": text["severity"], "environment": of.name, "namespace": of.namespace},
         "annotations": {
             "summary": text["summary"],
             "description": text["description"],

@@ -43,11 +43,11 @@ MAINNET = alerts(stack("mainnet"))
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_every_alert_has_a_severity_its_environment_and_words(name: str) -> None:
+def test_every_alert_has_a_severity_its_environment_its_namespace_and_words(name: str) -> None:
     for alert, rule in alerts(stack(name)).items():
-        assert rule["labels"].keys() == {"severity", "environment"}, alert
+        assert rule["labels"].keys() == {"severity", "environment", "namespace"}, alert
         assert rule["labels"]["severity"] in SEVERITIES, alert
-        assert rule["labels"]["environment"] == name
+        assert (rule["labels"]["environment"], rule["labels"]["namespace"]) == (name, f"backend-{name}")
         assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}, alert
         assert all(rule["annotations"].values()), alert
         assert rule["annotations"]["runbook_url"].endswith(f"/docs/runbooks/alerts.md#{alert.lower()}")
