@@ -1,7 +1,8 @@
-"""`python -m sandbox.monitoring.outside <file>`: who is told of alerts, and the discovery that Debian's Prometheus lacks.
+"""`python -m sandbox.monitoring.outside <file>`: who is told of alerts, and a discovery of pods.
 
 Runs on the internet machine. Whatever is posted is taken and kept, a line of JSON each: when, the path, the body.
-`/pods/<namespace>` answers what `kubernetes_sd_configs` of role `pod` finds, as HTTP discovery:
+`/pods/<namespace>` answers what `kubernetes_sd_configs` of role `pod` finds, which Debian's Prometheus lacks, as
+HTTP discovery:
 https://prometheus.io/docs/prometheus/latest/http_sd/
 """
 
@@ -60,14 +61,14 @@ def _handler(file: Path) -> type[BaseHTTPRequestHandler]:
     alone = threading.Lock()
 
     class Outside(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the library's name
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with alone, file.open("a", encoding="utf-8") as kept:
                 kept.write(json.dumps([time.time(), self.path, json.loads(body)]) + "\n")
             # PagerDuty's answer; the others take any that is a success.
             self._answer(202, {})
 
-        def do_GET(self) -> None:  # noqa: N802 - the library's name
+        def do_GET(self) -> None:
             if not self.path.startswith(PODS):
                 self._answer(404, {})
                 return
