@@ -15,7 +15,7 @@ from typing import Any
 
 from cronsim import CronSim
 
-from checks.quota import headroom
+from checks.quota import headroom, volumes
 from checks.workloads import whole_bytes, workloads
 from components import documents
 from components.postgres.config import WriteAheadLog
@@ -140,14 +140,17 @@ def _constant(name: str, value: str, namespace: str, labels: Mapping[str, str]) 
 def quota_high(settings: Settings) -> dict[str, float]:
     """For each resource of the quota the share from which on its use is unusual: nine tenths, or more by plan.
 
-    Half way then between the limit and what the lasting pods and every overlap of jobs take.
+    Half way then between the limit and what the lasting pods with every overlap of jobs, and the volumes, take.
     """
+    quota, every = settings.quota, workloads(settings)
+    held = volumes(every)
     planned = {
-        row.dimension.path.removeprefix("quota."): row.peak / row.dimension.hard
-        for row in headroom(settings.quota, workloads(settings))
+        row.dimension.path.removeprefix("quota."): (row.peak, row.dimension.hard) for row in headroom(quota, every)
     }
-    volumes = {"persistentvolumeclaims": 0.0, "requests.storage": 0.0}
-    return {resource: max(0.9, (1 + share) / 2) for resource, share in (planned | volumes).items()}
+    planned["persistentvolumeclaims"] = (held.claims, quota.persistent_volume_claims)
+    planned["requests.storage"] = (held.storage, whole_bytes(quota.requests_storage))
+    # Prometheus sees no limit of 0 either.
+    return {resource: max(0.9, (1 + used / hard) / 2) for resource, (used, hard) in planned.items() if hard}
 
 
 @functools.cache

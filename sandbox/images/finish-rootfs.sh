@@ -55,7 +55,7 @@ sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = '*'/" "$root/usr/s
 rm -rf "$root"/etc/apt "$root"/etc/cron* "$root"/etc/dpkg "$root"/etc/init.d "$root"/etc/machine-id \
 	"$root"/etc/postgresql* "$root"/etc/prometheus "$root"/etc/redis "$root"/etc/systemd "$root"/lib/systemd \
 	"$root"/lib/udev "$root"/usr/bin/*perl* "$root"/usr/bin/promtool "$root"/usr/bin/amtool "$root"/usr/share/fonts \
-	"$root"/usr/share/javascript "$root"/usr/share/nodejs "$root"/usr/share/prometheus "$root"/usr/lib/apt \
+	"$root"/usr/share/javascript "$root"/usr/share/nodejs "$root"/usr/lib/apt \
 	"$root"/usr/lib/dpkg "$root"/usr/lib/postgresql/15/lib/bitcode "$root"/usr/lib/postgresql/15/lib/llvmjit* \
 	"$root"/usr/lib/x86_64-linux-gnu/*LLVM* "$root"/usr/lib/x86_64-linux-gnu/libapt* \
 	"$root"/usr/lib/x86_64-linux-gnu/libperl* "$root"/usr/lib/x86_64-linux-gnu/libz3* \

@@ -14,7 +14,6 @@ from sandbox.monitoring import service
 from sandbox.processes import SandboxError
 from tests import panels
 from tests.engine import monitoring
-from tests.engine.monitoring import Message
 from tests.engine.outages import (
     EDGE,
     await_whole,
@@ -25,7 +24,7 @@ from tests.engine.outages import (
     look,
     run_jobs,
 )
-from tests.engine.stack import BIN, LAYOUT, Stack, awaited, get, kubectl, run
+from tests.engine.stack import BIN, LAYOUT, awaited, get, kubectl, run
 from tests.promql import metric_names
 
 STACKS = ("mainnet", "testnet")
@@ -86,7 +85,7 @@ def deployed_rules(stack: str) -> list[dict[str, Any]]:
 
 
 def wanted_targets(stack: str) -> set[tuple[str, str]]:
-    """Job and instance of everything that the rendered configuration names: pods with metrics, and what exporters ask."""
+    """Job and instance of all that the rendered configuration names: pods with metrics, and what exporters ask."""
     namespace = f"backend-{stack}"
     pods = {
         (pod["metadata"]["labels"]["app"], pod["metadata"]["name"])
