@@ -15,7 +15,7 @@ from tests.engine.stack import LAYOUT, awaited, get, kubectl
 
 HOST = "api.gxcoin.money"
 EDGE = tuple(node for node in where.NODES if node.public_address)
-_MONITOR = f"gx-health-monitor /etc/gx-health-monitor/{HOST}.conf || test $? = 1"
+_MONITOR = "gx-health-monitor /etc/gx-health-monitor/gx-health-monitor.conf || test $? = 1"
 _HOURS = 8
 """More than a backup may be old: its schedule has one every six."""
 
