@@ -1,7 +1,8 @@
 """What Prometheus records and alerts on for one stack, from the files in ``rules/``. Pure: no Pulumi.
 
 A file is one rule group in Prometheus' own form with less to write: ``severity``, ``summary`` and ``description`` stand
-beside ``expr``; the environment and the link to the runbook are added here. ``@name`` is a value of the stack.
+beside ``expr``; the environment and the link to the runbook are added here. ``@name`` is a value of the stack. An
+alert that silences others (``alertmanager``) fires on for a while, so that what it explains is over before it is.
 ``when``, on a group or a rule, names what the stack must have for it (``facts_of``): an alert on what is not there
 would never end.
 """
@@ -67,6 +68,7 @@ def _rule(source: Mapping[str, str], values: Mapping[str, str], of: Environment,
         "alert": text["alert"],
         "expr": text["expr"],
         "for": text["for"],
+        **({"keep_firing_for": text["keep_firing_for"]} if "keep_firing_for" in text else {}),
         # Both whatever the expression keeps: routes go by the environment, the operator's by the namespace.
         "labels": {"severity": text["severity"], "environment": of.name, "namespace": of.namespace},
         "annotations": {

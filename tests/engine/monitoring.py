@@ -73,7 +73,17 @@ def messages(since: int = 0) -> list[Message]:
     return [each for each in found if each.alert not in APART]
 
 
-def told() -> int:
+def told(since: int, *, over: bool) -> list[tuple[str, str]]:
+    """Receiver and alert of every message that something fires, or is over."""
+    return [(each.receiver, each.alert) for each in messages(since) if each.over == over]
+
+
+def unended(since: int) -> set[tuple[str, str]]:
+    """What was told to fire, and not yet to be over."""
+    return set(told(since, over=False)) - set(told(since, over=True))
+
+
+def count() -> int:
     """How much was told so far, to go on from in ``messages``."""
     return len(service.messages(LAYOUT).read_text().splitlines())
 

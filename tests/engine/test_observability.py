@@ -151,7 +151,7 @@ def test_each_outage_is_told_once_where_it_should_be_and_so_is_its_end(watched: 
     for namespace in (MAINNET, TESTNET):
         await_whole(namespace)
     holds("nothing fires or is about to", lambda: sorted(monitoring.alerts("firing") | monitoring.waiting(PATIENCE)))
-    before = monitoring.told()
+    before = monitoring.count()
     expected = {
         ("PagerDuty", "PostgresDown"),
         ("PagerDuty", "BackupOverdue"),
@@ -163,28 +163,16 @@ def test_each_outage_is_told_once_where_it_should_be_and_so_is_its_end(watched: 
     }
     with backups_stopped(MAINNET):
         with certificate_ends(EDGE[2]), databases_away(MAINNET, TESTNET):
-            awaited("all of it is told", lambda: expected <= firing(before))
+            awaited("all of it is told", lambda: expected <= set(monitoring.told(before, over=False)))
             # Long enough for whatever follows from it to be told too, were it not silenced.
             awaited("no alert waits to fire", lambda: not monitoring.waiting(PATIENCE))
             awaited("what fires is told or silenced", lambda: monitoring.youngest() > TELLING)
         for namespace in (MAINNET, TESTNET):
             await_whole(namespace)
     awaited("nothing fires", lambda: not monitoring.alerts("firing"))
-    awaited("every end is told", lambda: len(over(before)) == len(firing(before)))
-    told = monitoring.messages(before)
-    assert sorted((each.receiver, each.alert, each.over) for each in told) == sorted(
-        (*each, state) for each in expected for state in (False, True)
-    )
-
-
-def firing(since: int) -> set[tuple[str, str]]:
-    """Who was told that something fires."""
-    return {(each.receiver, each.alert) for each in monitoring.messages(since) if not each.over}
-
-
-def over(since: int) -> set[tuple[str, str]]:
-    """Who was told that something is over."""
-    return {(each.receiver, each.alert) for each in monitoring.messages(since) if each.over}
+    awaited("every end is told", lambda: not monitoring.unended(before))
+    for over in (False, True):
+        assert sorted(monitoring.told(before, over=over)) == sorted(expected)
 
 
 def holds(what: str, exceptions: Callable[[], list[str]], timeout: float = 120) -> None:

@@ -1,0 +1,53 @@
+"""A region that is lost, as people are told of it: by real servers, with waits a third of production's.
+
+Not less: the cluster takes its 40 seconds to call a node lost whatever alerts do, and what a lost node explains must not
+be told before.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.monitoring import service
+from tests.engine import monitoring
+from tests.engine.outages import await_whole
+from tests.engine.stack import LAYOUT, awaited, sandbox
+
+NODE = "srv1089624"
+HURRY = 3
+MAINNET = "backend-mainnet"
+LATEST = 5 * 60 / HURRY
+"""Seconds that the alerts wait which a lost node explains, but for the one on workloads, which is silenced like them."""
+PATIENT = 600
+
+
+@pytest.fixture(scope="module")
+def watched(deployed: None) -> Iterator[None]:
+    """Mainnet, watched by the shared monitoring."""
+    service.start(LAYOUT, ["mainnet"], HURRY)
+    yield
+    service.stop(LAYOUT)
+
+
+def test_a_lost_region_is_told_as_that_and_as_a_lost_node_once_each_and_so_is_its_return(watched: None) -> None:
+    await_whole(MAINNET)
+    awaited(
+        "nothing fires or is about to", lambda: not monitoring.alerts("firing") | monitoring.waiting(LATEST), PATIENT
+    )
+    before = monitoring.count()
+    expected = {
+        (receiver, alert)
+        for receiver in ("PagerDuty", f"Slack of {MAINNET}")
+        for alert in ("RegionDown", "NodeNotReady")
+    }
+    sandbox("node", "cut", NODE)
+    try:
+        awaited("all of it is told", lambda: expected <= set(monitoring.told(before, over=False)), PATIENT)
+        awaited("no alert waits to fire", lambda: not monitoring.waiting(LATEST), PATIENT)
+    finally:
+        sandbox("node", "heal", NODE)
+    await_whole(MAINNET)
+    awaited("nothing fires", lambda: not monitoring.alerts("firing"), PATIENT)
+    awaited("every end is told", lambda: not monitoring.unended(before), PATIENT)
+    for over in (False, True):
+        assert sorted(monitoring.told(before, over=over)) == sorted(expected)
