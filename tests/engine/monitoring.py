@@ -53,6 +53,12 @@ def waiting(patience: float) -> set[str]:
     return pending - APART
 
 
+def unevaluated() -> set[str]:
+    """Names of the rules that were not evaluated yet."""
+    rules = (rule for group in api("rules")["groups"] for rule in group["rules"])
+    return {rule["name"] for rule in rules if rule["health"] == "unknown"}
+
+
 def youngest() -> float:
     """Seconds since the last alert began to fire, whether it is told or silenced by another."""
     found = json.loads(kubectl("get", "--raw", f"{service.ALERTMANAGER}/api/v2/alerts?active=true"))

@@ -24,7 +24,8 @@ from tests.engine.outages import (
     look,
     run_jobs,
 )
-from tests.engine.stack import BIN, LAYOUT, awaited, get, kubectl, run
+from tests.engine.stack import BIN, LAYOUT, Stack, awaited, get, kubectl, run
+from tests.engine.test_operations import checklist
 from tests.promql import metric_names
 
 STACKS = ("mainnet", "testnet")
@@ -139,12 +140,18 @@ def test_no_rule_and_no_panel_reads_a_metric_that_is_not_there(watched: None, st
 
 
 def test_every_rule_is_evaluated_and_nothing_fires_on_stacks_that_are_well(watched: None) -> None:
+    awaited("every rule was evaluated", lambda: not monitoring.unevaluated())
     groups = monitoring.api("rules")["groups"]
     found = {rule.get("alert", rule["name"]) for group in groups for rule in group["rules"]}
     assert found == {rule.get("alert") or rule["record"] for stack in STACKS for rule in deployed_rules(stack)}
-    holds("every rule is evaluated", lambda: [r["name"] for g in groups for r in g["rules"] if r["lastError"]])  # type: ignore[misc]
+    assert [rule["name"] for group in groups for rule in group["rules"] if rule.get("lastError")] == []
     holds("nothing fires", lambda: sorted(monitoring.alerts("firing")))
     awaited("the heartbeat is heard outside", lambda: monitoring.heartbeats(MAINNET) > 0)
+
+
+def test_the_checklist_knows_from_prometheus_what_else_a_person_would_have_to_look_at(watched: None) -> None:
+    _, items = checklist(Stack("mainnet"))
+    assert (items["CHK-19"], items["CHK-22"]) == ("ok", "ok")
 
 
 def test_each_outage_is_told_once_where_it_should_be_and_so_is_its_end(watched: None) -> None:

@@ -1,7 +1,7 @@
 """A region that is lost, as people are told of it: by real servers, with waits a third of production's.
 
-Not less: the cluster takes its 40 seconds to call a node lost whatever alerts do, and what a lost node explains must not
-be told before.
+Not less: the cluster takes its 40 seconds to call a node lost whatever alerts do, and what a lost node explains must
+not be told before.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ NODE = "srv1089624"
 HURRY = 3
 MAINNET = "backend-mainnet"
 LATEST = 5 * 60 / HURRY
-"""Seconds that the alerts wait which a lost node explains, but for the one on workloads, which is silenced like them."""
+"""Seconds that the alerts wait which a lost node explains; the one on workloads, silenced like them, waits longer."""
 PATIENT = 600
 
 
