@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     fault = command("api", _api, "make the Kubernetes API refuse or swallow the operator's connections, or heal it")
     fault.add_argument("change", choices=sorted(_API_CHANGES))
 
+    shared = command("monitoring", _monitoring, "start or stop what stands for the cluster's shared monitoring")
+    shared.add_argument("change", choices=["start", "stop"])
+    shared.add_argument("stacks", nargs="*", default=["mainnet", "testnet"], metavar="STACK")
+
     held = command(
         "run", _run, "run a program on the running platform; stop the platform afterwards if this started it"
     )
@@ -157,6 +161,17 @@ def _start_node(layout: Layout, name: str) -> None:
 
 def _api(layout: Layout, arguments: argparse.Namespace) -> None:
     _API_CHANGES[arguments.change](layout)
+
+
+def _monitoring(layout: Layout, arguments: argparse.Namespace) -> None:
+    from sandbox.monitoring import outside, service  # noqa: PLC0415 - it reads the program, which takes a second
+
+    if arguments.change == "stop":
+        service.stop(layout)
+        return
+    service.start(layout, arguments.stacks)
+    say(f"ask it: sandbox/bin/kubectl get --raw '{service.PROMETHEUS}/api/v1/query?query=up'")
+    say(f"receivers are {outside.URL}; what they are told: {service.messages(layout)}")
 
 
 def _exec(layout: Layout, arguments: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """What Prometheus records and alerts on for one stack, from the files in ``rules/``. Pure: no Pulumi.
 
 A file is one rule group in Prometheus' own form with less to write: ``severity``, ``summary`` and ``description`` stand
-beside ``expr``; the environment and the link to the runbook are added here. ``@name`` is a value of the stack.
+beside ``expr``; the environment and the link to the runbook are added here. ``@name`` is a value of the stack. An
+alert that silences others (``alertmanager``) fires on for a while, so that what it explains is over before it is.
 ``when``, on a group or a rule, names what the stack must have for it (``facts_of``): an alert on what is not there
 would never end.
 """
@@ -15,12 +16,12 @@ from typing import Any
 
 from cronsim import CronSim
 
-from checks.quota import headroom
+from checks.quota import headroom, volumes
 from checks.workloads import whole_bytes, workloads
 from components import documents
 from components.postgres.config import WriteAheadLog
 from settings import certificates
-from settings.model import Observability, Settings
+from settings.model import Environment, Observability, Settings
 from settings.types import seconds
 
 AREAS = ("postgres", "redis", "backups", "workloads", "cqrs", "edge", "cluster", "meta")
@@ -52,14 +53,14 @@ def groups(settings: Settings, observability: Observability, area: str) -> list[
     values = values_of(settings)
     rules = list(_recorded(settings)) if area == "cluster" else []
     rules += [
-        _rule(rule, values, settings.environment.name, observability.runbooks)
+        _rule(rule, values, settings.environment, observability.runbooks)
         for rule in source["rules"]
         if facts[source.get("when", "always")] and facts[rule.get("when", "always")]
     ]
     return [{"name": source["group"], "rules": rules}] if rules else []
 
 
-def _rule(source: Mapping[str, str], values: Mapping[str, str], environment: str, runbooks: str) -> dict[str, Any]:
+def _rule(source: Mapping[str, str], values: Mapping[str, str], of: Environment, runbooks: str) -> dict[str, Any]:
     text = {key: Text(value).substitute(values) for key, value in source.items()}
     if "record" in source:
         return {"record": text["record"], "expr": text["expr"]}
@@ -67,7 +68,9 @@ def _rule(source: Mapping[str, str], values: Mapping[str, str], environment: str
         "alert": text["alert"],
         "expr": text["expr"],
         "for": text["for"],
-        "labels": {"severity": text["severity"], "environment": environment},
+        **({"keep_firing_for": text["keep_firing_for"]} if "keep_firing_for" in text else {}),
+        # Both whatever the expression keeps: routes go by the environment, the operator's by the namespace.
+        "labels": {"severity": text["severity"], "environment": of.name, "namespace": of.namespace},
         "annotations": {
             "summary": text["summary"],
             "description": text["description"],
@@ -139,14 +142,17 @@ def _constant(name: str, value: str, namespace: str, labels: Mapping[str, str]) 
 def quota_high(settings: Settings) -> dict[str, float]:
     """For each resource of the quota the share from which on its use is unusual: nine tenths, or more by plan.
 
-    Half way then between the limit and what the lasting pods and every overlap of jobs take.
+    Half way then between the limit and what the lasting pods with every overlap of jobs, and the volumes, take.
     """
+    quota, every = settings.quota, workloads(settings)
+    held = volumes(every)
     planned = {
-        row.dimension.path.removeprefix("quota."): row.peak / row.dimension.hard
-        for row in headroom(settings.quota, workloads(settings))
+        row.dimension.path.removeprefix("quota."): (row.peak, row.dimension.hard) for row in headroom(quota, every)
     }
-    volumes = {"persistentvolumeclaims": 0.0, "requests.storage": 0.0}
-    return {resource: max(0.9, (1 + share) / 2) for resource, share in (planned | volumes).items()}
+    planned["persistentvolumeclaims"] = (held.claims, quota.persistent_volume_claims)
+    planned["requests.storage"] = (held.storage, whole_bytes(quota.requests_storage))
+    # Prometheus sees no limit of 0 either.
+    return {resource: max(0.9, (1 + used / hard) / 2) for resource, (used, hard) in planned.items() if hard}
 
 
 @functools.cache

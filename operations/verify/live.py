@@ -54,7 +54,7 @@ def observe(settings: Settings) -> Observed:
             database=_or_why(lambda: _database(settings)),
             up=_or_why(lambda: _samples(settings, prometheus, f"up{selector}")),
             fabric_connections=_or_why(
-                lambda: _samples(settings, prometheus, f"fabric_sdk_connectionstatus_of{selector}")
+                lambda: _samples(settings, prometheus, f"fabric_sdk_connection_status{selector}")
             ),
             log_lines=_or_why(lambda: _log_lines(settings, loki, selector)),
             logs=dict(zip(apps, logs, strict=True)),

@@ -25,6 +25,9 @@ def start(layout: Layout) -> None:
     """Start what is not running and return when the API server answers."""
     if processes.pid_of(layout, ETCD) is None:
         netns.run_in(layout, where.CONTROL_PLANE, ["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", "/run"])
+        # K3s runs its API server on a node, which reaches pods: `kubectl get --raw …/proxy` needs it.
+        for node in where.NODES:
+            netns.run_in(layout, where.CONTROL_PLANE, ["ip", "route", "add", node.pod_cidr, "via", node.address])
         _spawn(layout, ETCD, ["etcd", *_etcd_flags()])
     if processes.pid_of(layout, API_SERVER) is None:
         _spawn(layout, API_SERVER, [str(tool(API_SERVER)), *_api_server_flags(layout)])

@@ -72,6 +72,19 @@ def status(layout: Layout) -> list[Health]:
     return lines
 
 
+def enter_argv(layout: Layout, node: NodeSpec) -> list[str]:
+    """Command prefix that runs a program on a host, where its administrator's files are.
+
+    The program is nsenter's child, and dies with it.
+    """
+    holder = processes.pid_of(layout, _name(node))
+    sshd = processes.child_of(holder) if holder else None
+    if sshd is None:
+        raise processes.SandboxError(f"no sshd on {node.name}. Start it: python -m sandbox up")
+    namespaces = ["--mount", "--net", "--pid", "--uts"]
+    return ["nsenter", "--target", str(sshd), *namespaces, "--wdns=/", "--", "setpriv", "--pdeathsig", "KILL"]
+
+
 def _name(node: NodeSpec) -> str:
     return f"{node.name}-sshd"
 

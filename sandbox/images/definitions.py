@@ -12,10 +12,13 @@ PAUSE = "registry.k8s.io/pause:3.9"
 POSTGRES = "docker.io/library/postgres:15-alpine"
 REDIS = "docker.io/library/redis:7-alpine"
 HAPROXY = "docker.io/library/haproxy:2.6-alpine"
+PROMETHEUS = "quay.io/prometheus/prometheus:v2.42.0"
+ALERTMANAGER = "quay.io/prometheus/alertmanager:v0.25.0"
 EXPORTERS = {
     "postgres_exporter": "quay.io/prometheuscommunity/postgres-exporter:v0.19.1",
     "redis_exporter": "docker.io/oliver006/redis_exporter:v1.74.0",
     "node_exporter": "quay.io/prometheus/node-exporter:v1.12.1",
+    "kube-state-metrics": "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.15.0",
 }
 
 APPLICATIONS = (
@@ -44,7 +47,14 @@ _DEBIAN = {"gx.sandbox/contents": "Debian 12 packages"}
 _BUILT = {"gx.sandbox/contents": "built from source"}
 _STANDIN = {"gx.sandbox/contents": "stand-in for the application"}
 
-DEBIAN_PACKAGES = ("busybox-static", "haproxy", "postgresql-15", "redis-server")
+DEBIAN_PACKAGES = (
+    "busybox-static",
+    "haproxy",
+    "postgresql-15",
+    "prometheus",
+    "prometheus-alertmanager",
+    "redis-server",
+)
 DEBIAN_CONFIGS = {
     POSTGRES: ImageConfig(
         # Alpine's libc takes en_US.utf8 for granted; glibc has no locale files but for C.UTF-8.
@@ -69,6 +79,24 @@ DEBIAN_CONFIGS = {
         working_directory="/var/lib/haproxy",
         command=("haproxy", "-f", "/usr/local/etc/haproxy/haproxy.cfg"),
         stop_signal="SIGUSR1",
+        labels=_DEBIAN,
+    ),
+    PROMETHEUS: ImageConfig(
+        user="nobody",
+        env={"PATH": _PATH},
+        working_directory="/prometheus",
+        entrypoint=("/bin/prometheus",),
+        volumes=("/prometheus",),
+        ports=("9090/tcp",),
+        labels=_DEBIAN,
+    ),
+    ALERTMANAGER: ImageConfig(
+        user="nobody",
+        env={"PATH": _PATH},
+        working_directory="/alertmanager",
+        entrypoint=("/bin/alertmanager",),
+        volumes=("/alertmanager",),
+        ports=("9093/tcp",),
         labels=_DEBIAN,
     ),
 }

@@ -34,6 +34,7 @@ install -d -o 70 -g 70 -m 3777 "$root/run/postgresql"
 install -d -o 999 -g 1000 "$root/data" "$root/home/redis"
 install -d -o 99 -g 99 "$root/var/lib/haproxy"
 install -d "$root/usr/local/etc/haproxy" "$root/docker-entrypoint-initdb.d"
+install -d -o 65534 -g 65534 "$root/prometheus" "$root/alertmanager"
 
 # --- programs where those images have them; Debian's own /usr/bin/psql and the like are Perl wrappers
 for program in "$root"/usr/lib/postgresql/15/bin/*; do
@@ -46,18 +47,21 @@ for name in redis-server redis-cli redis-benchmark redis-check-aof redis-check-r
 done
 ln -s /usr/bin/redis-server "$root/usr/local/bin/redis-sentinel"
 ln -s /usr/sbin/haproxy "$root/usr/local/sbin/haproxy"
+mv "$root/usr/bin/prometheus-alertmanager" "$root/usr/bin/alertmanager"
 # As in docker-library: reachable from other pods without a setting.
 sed -i "s/^#listen_addresses = 'localhost'/listen_addresses = '*'/" "$root/usr/share/postgresql/15/postgresql.conf.sample"
 
 # --- what no container needs
-rm -rf "$root"/etc/apt "$root"/etc/cron* "$root"/etc/dpkg "$root"/etc/init.d "$root"/etc/machine-id "$root"/etc/postgresql* \
-	"$root"/etc/redis "$root"/etc/systemd "$root"/lib/systemd "$root"/lib/udev "$root"/usr/bin/*perl* \
-	"$root"/usr/lib/apt "$root"/usr/lib/dpkg "$root"/usr/lib/postgresql/15/lib/bitcode \
-	"$root"/usr/lib/postgresql/15/lib/llvmjit* "$root"/usr/lib/x86_64-linux-gnu/*LLVM* \
-	"$root"/usr/lib/x86_64-linux-gnu/libapt* "$root"/usr/lib/x86_64-linux-gnu/libperl* \
-	"$root"/usr/lib/x86_64-linux-gnu/libz3* "$root"/usr/lib/x86_64-linux-gnu/perl* "$root"/usr/share/doc \
-	"$root"/usr/share/i18n "$root"/usr/share/info "$root"/usr/share/locale "$root"/usr/share/man "$root"/usr/share/perl* \
-	"$root"/usr/share/postgresql-common "$root"/var/cache "$root"/var/lib/apt "$root"/var/lib/dpkg "$root"/var/log
+rm -rf "$root"/etc/apt "$root"/etc/cron* "$root"/etc/dpkg "$root"/etc/init.d "$root"/etc/machine-id \
+	"$root"/etc/postgresql* "$root"/etc/prometheus "$root"/etc/redis "$root"/etc/systemd "$root"/lib/systemd \
+	"$root"/lib/udev "$root"/usr/bin/*perl* "$root"/usr/bin/promtool "$root"/usr/bin/amtool "$root"/usr/share/fonts \
+	"$root"/usr/share/javascript "$root"/usr/share/nodejs "$root"/usr/lib/apt \
+	"$root"/usr/lib/dpkg "$root"/usr/lib/postgresql/15/lib/bitcode "$root"/usr/lib/postgresql/15/lib/llvmjit* \
+	"$root"/usr/lib/x86_64-linux-gnu/*LLVM* "$root"/usr/lib/x86_64-linux-gnu/libapt* \
+	"$root"/usr/lib/x86_64-linux-gnu/libperl* "$root"/usr/lib/x86_64-linux-gnu/libz3* \
+	"$root"/usr/lib/x86_64-linux-gnu/perl* "$root"/usr/share/doc "$root"/usr/share/i18n "$root"/usr/share/info \
+	"$root"/usr/share/locale "$root"/usr/share/man "$root"/usr/share/perl* "$root"/usr/share/postgresql-common \
+	"$root"/var/cache "$root"/var/lib/apt "$root"/var/lib/dpkg "$root"/var/log
 install -d "$root/var/cache" "$root/var/log"
 
 # --- what differs between two builds: this machine's name and resolver, and a key pair made by a package

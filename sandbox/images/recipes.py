@@ -61,7 +61,7 @@ class Recipe:
 
 
 def _debian(scratch: Path) -> list[oci.Image]:
-    """Postgres, Redis and HAProxy on one shared layer, which every node stores once."""
+    """Postgres, Redis, HAProxy, Prometheus and Alertmanager on one shared layer, which every node stores once."""
     rootfs = scratch / "rootfs"
     run(
         [

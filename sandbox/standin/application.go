@@ -2,11 +2,9 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -19,11 +17,14 @@ type application struct {
 	draining     atomic.Bool
 	ready        atomic.Bool
 	requests     atomic.Int64
+	answers      *histogram
 	started      time.Time
 }
 
 func newApplication(settings settings, dependencies *dependencies, log *slog.Logger) *application {
-	return &application{settings: settings, dependencies: dependencies, log: log, started: time.Now()}
+	return &application{
+		settings: settings, dependencies: dependencies, log: log, answers: newHistogram(), started: time.Now(),
+	}
 }
 
 // handler serves the application's own port: probes, and an echo of everything else.
@@ -66,7 +67,10 @@ func (a *application) readiness(writer http.ResponseWriter, request *http.Reques
 }
 
 func (a *application) echo(writer http.ResponseWriter, request *http.Request) {
-	a.requests.Add(1)
+	defer func(begun time.Time) {
+		a.answers.observe(time.Since(begun))
+		a.requests.Add(1)
+	}(time.Now())
 	headers := map[string]string{"Host": request.Host}
 	for name := range request.Header {
 		headers[name] = request.Header.Get(name)
@@ -91,25 +95,8 @@ func (a *application) answer(writer http.ResponseWriter, status int, body map[st
 	_ = json.NewEncoder(writer).Encode(answer)
 }
 
-// metrics writes the Prometheus text format, version 0.0.4.
 func (a *application) metrics(writer http.ResponseWriter, request *http.Request) {
 	problems := a.dependencies.check(request.Context())
 	writer.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	gauge := func(name, help, labels string, value int64) {
-		_, _ = fmt.Fprintf(writer, "# HELP %s %s\n# TYPE %s gauge\n%s%s %d\n", name, help, name, name, labels, value)
-	}
-	gauge("gx_standin_info", "This is the sandbox's stand-in, not the application.",
-		fmt.Sprintf("{service=%q}", a.settings.service), 1)
-	gauge("gx_standin_started_seconds", "Unix time of the start.", "", a.started.Unix())
-	_, _ = fmt.Fprint(writer, "# HELP gx_standin_dependency_up Whether a dependency answers.\n",
-		"# TYPE gx_standin_dependency_up gauge\n")
-	for _, name := range slices.Sorted(maps.Keys(a.dependencies.used())) {
-		up := 1
-		if problems[name] != "" {
-			up = 0
-		}
-		_, _ = fmt.Fprintf(writer, "gx_standin_dependency_up{dependency=%q} %d\n", name, up)
-	}
-	_, _ = fmt.Fprintf(writer, "# HELP gx_standin_requests_total Requests but for probes and metrics.\n"+
-		"# TYPE gx_standin_requests_total counter\ngx_standin_requests_total %d\n", a.requests.Load())
+	a.export(exposition{writer}, problems)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -25,6 +26,7 @@ const checkValidity = time.Second
 type dependencies struct {
 	postgres *pgxpool.Pool
 	redis    *redis.Client
+	queries  *histogram // of Postgres
 
 	mutex    sync.Mutex
 	problems map[string]string
@@ -34,7 +36,7 @@ type dependencies struct {
 // connect prepares connections; none is opened before the first check.
 func connect(settings settings) (*dependencies, error) {
 	logging.Disable()
-	found := &dependencies{}
+	found := &dependencies{queries: newHistogram()}
 	if settings.databaseURL != "" {
 		config, err := pgxpool.ParseConfig(libpqAddress(settings.databaseURL))
 		if err != nil {
@@ -147,12 +149,19 @@ func (d *dependencies) used() map[string]func(context.Context) error {
 	questions := map[string]func(context.Context) error{}
 	if d.postgres != nil {
 		questions["postgres"] = func(ctx context.Context) error {
+			defer func(begun time.Time) { d.queries.observe(time.Since(begun)) }(time.Now())
 			var one int
 			return d.postgres.QueryRow(ctx, "select 1").Scan(&one)
 		}
 	}
 	if d.redis != nil {
-		questions["redis"] = func(ctx context.Context) error { return d.redis.Ping(ctx).Err() }
+		// A key, as an application asks for one. That there is none is an answer.
+		questions["redis"] = func(ctx context.Context) error {
+			if err := d.redis.Get(ctx, "standin").Err(); err != nil && !errors.Is(err, redis.Nil) {
+				return err
+			}
+			return nil
+		}
 	}
 	return questions
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -137,6 +138,60 @@ func TestALineHasTheKeysOfTheContract(t *testing.T) {
 	}
 	if line["level"] != "TRACE" || line["service"] != "x" || line["message"] != "said" || len(line) != 4 {
 		t.Fatal(out.String())
+	}
+}
+
+func exported(t *testing.T, values map[string]string) string {
+	t.Helper()
+	app := mustApplication(t, values)
+	get(t, app.handler(), "/anything")
+	recorder := httptest.NewRecorder()
+	app.metricsHandler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return recorder.Body.String()
+}
+
+func TestEachApplicationExportsWhatItsContractAsks(t *testing.T) {
+	database := map[string]string{"DATABASE_URL": "postgresql://a:b@127.0.0.1:1/gx"}
+	for service, wanted := range map[string][]string{
+		"svc-tax": {
+			"http_requests_total{service=\"svc-tax\",status=\"200\"} 1\n",
+			"http_request_duration_seconds_bucket{service=\"svc-tax\",le=\"+Inf\"} 1\n",
+			"http_request_duration_seconds_count{service=\"svc-tax\"} 1\n",
+			"prisma_query_duration_seconds_count 1\n",
+		},
+		"projector":        {"projector_lag_milliseconds 0\n", "event_processing_total 0\n", "fabric_sdk_connection_status 1\n"},
+		"outbox-submitter": {"outbox_command_queue_depth 0\n", "outbox_commands_failed_total 0\n"},
+	} {
+		values := map[string]string{"SERVICE_NAME": service, "METRICS_PORT": "9090"}
+		maps.Copy(values, database)
+		if service == "svc-tax" {
+			values["PORT"] = "8080"
+		} else {
+			values["FABRIC_PEERS"] = "peer0:7051"
+		}
+		text := exported(t, values)
+		for _, line := range wanted {
+			if !strings.Contains(text, line) {
+				t.Fatalf("%s does not export %q:\n%s", service, line, text)
+			}
+		}
+		if strings.Contains(text, "http_requests_total") != (service == "svc-tax") {
+			t.Fatalf("%s counts requests, or does not:\n%s", service, text)
+		}
+	}
+}
+
+func TestADurationIsInItsBucketAndInAllLargerOnes(t *testing.T) {
+	counted := newHistogram()
+	for _, seconds := range []float64{0.005, 0.03, 60} {
+		counted.observe(time.Duration(seconds * float64(time.Second)))
+	}
+	var out strings.Builder
+	exposition{&out}.histogram("d", "x", counted)
+	for _, line := range []string{`d_bucket{le="0.005"} 1`, `d_bucket{le="0.05"} 2`, `d_bucket{le="10"} 2`, `d_bucket{le="+Inf"} 3`} {
+		if !strings.Contains(out.String(), line+"\n") {
+			t.Fatalf("no %s in\n%s", line, out.String())
+		}
 	}
 }
 

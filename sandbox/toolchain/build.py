@@ -104,10 +104,14 @@ def _build(module: Module, target: Path) -> None:
         argv = ["go", "build", "-v", *_FLAGS, "-ldflags", _ldflags(module), "-o", f"{output}/", *module.tools.values()]
         _compile(module, argv, started)
         for tool, package in module.tools.items():
-            produced = output / (package.rpartition("/")[2] if package != "." else module.name)
-            produced.rename(output / tool)
+            (output / _produced(module, package)).rename(output / tool)
         output.rename(target)
     print(f"{module.name}: built in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _produced(module: Module, package: str) -> str:
+    """Name that `go build` gives a package's program: the last element of its path that is no major version."""
+    return module.name if package == "." else re.sub(r"/v\d+$", "", package).rpartition("/")[2]
 
 
 def _compile(module: Module, argv: list[str], started: float) -> None:

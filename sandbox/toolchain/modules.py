@@ -71,6 +71,11 @@ MODULES = (
         optional=True,
     ),
     Module(
+        name="kube-state-metrics",
+        directory=_PINS / "kube-state-metrics",
+        tools={"kube-state-metrics": "k8s.io/kube-state-metrics/v2"},
+    ),
+    Module(
         name="gofakes3",
         directory=_PINS / "gofakes3",
         tools={"gofakes3": "github.com/johannesboyne/gofakes3/cmd/gofakes3"},

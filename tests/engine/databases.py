@@ -63,15 +63,7 @@ class Databases:
 
     def first_process(self, ordinal: int) -> int:
         """The first process of the server's container, as the host numbers it."""
-        container = self.container(ordinal)
-        for directory in Path("/proc").iterdir():
-            try:
-                inside = container in (directory / "cgroup").read_text()
-                if inside and _number_inside(directory) == "1":
-                    return int(directory.name)
-            except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-                continue
-        raise AssertionError(f"no process of container {container}")
+        return first_process(self.container(ordinal))
 
     def volume(self, ordinal: int) -> str:
         """Directory of an instance's volume on its node."""
@@ -85,6 +77,18 @@ class Databases:
         pods = [f"postgres-{ordinal}" for ordinal in ordinals]
         kubectl("delete", "pvc", "-n", self.namespace, *(f"postgres-data-{pod}" for pod in pods), "--wait=false")
         kubectl("delete", "pod", "-n", self.namespace, *pods, "--wait")
+
+
+def first_process(container: str) -> int:
+    """The first process of a container, as the host numbers it."""
+    for directory in Path("/proc").iterdir():
+        try:
+            inside = container in (directory / "cgroup").read_text()
+            if inside and _number_inside(directory) == "1":
+                return int(directory.name)
+        except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+            continue
+    raise AssertionError(f"no process of container {container}")
 
 
 def _number_inside(process: Path) -> str:

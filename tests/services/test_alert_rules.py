@@ -66,6 +66,27 @@ def test_every_alert_fires_after_exactly_its_time_and_stays_silent_on_the_neares
         promtool("test", "rules", str(path))
 
 
+def test_the_share_of_the_time_with_a_lag_within_the_aim_is_recorded(tmp_path: Path) -> None:
+    settings, observability = whole("mainnet")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": rules.groups(settings, observability, "cqrs")}))
+    # Of two pods the slower one counts, and it is too slow for the last quarter of the hour.
+    lag = {
+        'projector_lag_milliseconds{namespace="backend-mainnet",pod="a"}': "20x240",
+        'projector_lag_milliseconds{namespace="backend-mainnet",pod="b"}': "99x179 100x60",
+    }
+    wanted = {"labels": '{namespace="backend-mainnet"}', "value": 0.75}
+    test = {
+        "interval": "15s",
+        "input_series": series(lag),
+        "promql_expr_test": [
+            {"expr": "round(gx:projector_lag:kept1h, 0.01)", "eval_time": "1h", "exp_samples": [wanted]}
+        ],
+    }
+    path = tmp_path / "tests.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": [test]}))
+    promtool("test", "rules", str(path))
+
+
 def judgements(rule: dict[str, Any], case: Case) -> Iterator[dict[str, Any]]:
     name, step, delay = rule["alert"], seconds(case.step), seconds(rule["for"])
     for fires in case.fires:

@@ -49,6 +49,13 @@ def test_a_node_silences_warnings_alone_and_nothing_silences_itself() -> None:
     assert "PostgresDown" not in AFTER_A_DATABASE["PostgresNoPrimary"]
 
 
+def test_what_silences_others_outlives_what_it_explains() -> None:
+    """Else its end would let the others through, which are over a health check or a scrape later."""
+    found = [rule for file in RULES.glob("*.yaml") for rule in yaml.safe_load(file.read_text())["rules"]]
+    lasting = {rule["alert"] for rule in found if "keep_firing_for" in rule}
+    assert lasting == {"NodeNotReady", *AFTER_A_DATABASE}
+
+
 def test_only_production_pages() -> None:
     assert (
         "pagerduty_configs" in receivers(fragment("backend-mainnet", "mainnet", PRODUCTION))["backend-mainnet-critical"]

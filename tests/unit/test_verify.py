@@ -6,9 +6,11 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from components.observability.metrics import METRICS
 from operations.preflight.rows import Level, Row
 from operations.verify import __main__ as command
 from operations.verify import live
@@ -16,6 +18,7 @@ from operations.verify.judge import CHECKS, judge
 from operations.verify.observed import Database, Observed, Sample, Usage
 from settings import stackfile
 from tests import stacks
+from tests.promql import metric_names
 
 MAINNET = stacks.settings("mainnet")
 assert MAINNET.migration
@@ -297,6 +300,16 @@ def test_the_command_prints_the_table_and_only_reads(project: Path, capsys: pyte
     (sql,) = [line for line in asked if " exec " in line]
     assert "default_transaction_read_only=on" in sql
     assert "https://api.gxcoin.money/health" in (project / "asked-curl").read_text()
+
+
+def test_prometheus_is_asked_for_metrics_that_exist(project: Path) -> None:
+    services = {"items": [{"metadata": {"name": "prometheus"}, "spec": {"ports": [{"port": live.PROMETHEUS_PORT}]}}]}
+    (project / "kubectl").write_text(KUBECTL.replace('{"items": []}', json.dumps(services)))
+    command.main()
+    asked = (project / "asked").read_text().splitlines()
+    queries = [unquote(line.rpartition("query=")[2]) for line in asked if "prometheus:9090/proxy" in line]
+    assert len(queries) == 2
+    assert {name for query in queries for name in metric_names(query)} <= METRICS
 
 
 def test_no_value_of_a_secret_is_asked_for() -> None:
