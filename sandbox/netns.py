@@ -57,11 +57,15 @@ def power_off(layout: Layout, name: str) -> None:
     if _exists(netns):
         killed: dict[int, str] = {}
         # A process leaves its network a moment before it ends; until then it would be taken for running.
-        processes.wait_until(
-            f"every process of {name} is gone",
-            lambda: not _kill_all(netns, killed) and not any(map(processes.lives, killed, killed.values())),
-            timeout=120,
-        )
+        try:
+            processes.wait_until(
+                f"every process of {name} is gone",
+                lambda: not _kill_all(netns, killed) and not any(map(processes.lives, killed, killed.values())),
+                timeout=120,
+            )
+        except SandboxError as error:
+            left = [f"{pid} {processes.command_of(pid)}" for pid in killed if processes.lives(pid, killed[pid])]
+            raise SandboxError(f"{error}. Left: {', '.join(left) or 'new ones each time'}") from None
     processes.stop(layout, _init(name), grace=0)
     if _exists(netns):
         run(["ip", "netns", "delete", netns])

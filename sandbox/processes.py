@@ -100,6 +100,15 @@ def lives(pid: int, start: str) -> bool:
     return bool(start) and start_of(pid) == start
 
 
+def command_of(pid: int) -> str:
+    """Command line of a process, or what is left of it: its name and state."""
+    try:
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return argv or " ".join(Path(f"/proc/{pid}/stat").read_text().split()[1:3])
+    except OSError:
+        return "(gone)"
+
+
 def kill(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
     """Signal a process that may be gone already."""
     try:
