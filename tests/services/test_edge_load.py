@@ -159,7 +159,8 @@ class Clients:
 
 
 def test_reloads_fail_no_request_and_repeat_none(rig: Rig, tmp_path: Path) -> None:
-    with pods(rig, milliseconds=2) as behind:
+    # Slow enough that so many requests take longer than so many reloads.
+    with pods(rig, milliseconds=30) as behind:
         clients, reloads, last = Clients(rig, tmp_path, REQUESTS), 0, 0.0
         clients.await_connections()
         while clients.running():

@@ -91,7 +91,7 @@ class Prometheus:
         groups = rules.groups(stack, stack.observability, area)
         for rule in groups[0]["rules"]:
             if "alert" in rule:
-                rule["for"] = "4s"
+                rule |= {key: "4s" for key in ("for", "keep_firing_for") if key in rule}
         whole = {
             "global": {"evaluation_interval": "1s"},
             "rule_files": ["/etc/prometheus/rules.yaml"],
