@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from settings import stackfile
 from tests.bench.engine import BIN, run
 from tests.stacks import tls
 
@@ -13,7 +14,7 @@ MONITORING = "monitoring"
 
 def settings(stack: str, namespace: str) -> dict[str, object]:
     """What gives a copy of a deployed stack's settings names of its own, and volumes that go with the namespace."""
-    return {
+    own: dict[str, object] = {
         "environment": {
             "name": stack,
             "namespace": namespace,
@@ -24,8 +25,9 @@ def settings(stack: str, namespace: str) -> dict[str, object]:
         "cluster": {"storageClass": "local-path"},
         # The Fabric network of the deployed stack is no other environment's to use.
         "fabric": None,
-        **tls(namespace),
+        "secrets": {"fabricCredentials": None},
     }
+    return stackfile.merge(own, tls(namespace))
 
 
 @contextmanager
