@@ -10,7 +10,6 @@ Exit status: 0 rehearsed, or ready to be; 1 refused or failed, with the reason i
 
 import argparse
 import contextlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import TypeVar
 
 from operations.report.changes import Change, Operation, of_preview
 from operations.stack import OperationError, Stack, of_arguments
+from settings import stackfile
 from settings.loader import SettingsError
 from settings.model import Dns, OriginState
 
@@ -147,11 +147,9 @@ def checked(dns: Dns | None, origin: str) -> Dns:
 
 
 def disabled(text: str, origin: str) -> str:
-    """A stack file with one line changed, as an operator changes it."""
-    changed, count = re.subn(rf"(?m)^( +{re.escape(origin)}: *)enabled\b", r"\1disabled", text)
-    if count != 1:
-        raise OperationError(f"dns.origins.{origin}: {count} lines say `{origin}: enabled`. Fix: write one a line")
-    return changed
+    """A stack file with one origin out of DNS, and all else as it was."""
+    patch = stackfile.prefixed({"dns": {"origins": {origin: OriginState.DISABLED.value}}})
+    return stackfile.dump(stackfile.merge(stackfile.parse(text), {"config": patch}))
 
 
 def _changes(stack: Stack) -> tuple[Change, ...]:
