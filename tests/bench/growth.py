@@ -26,7 +26,7 @@ BASE = "testnet"
 SIZES = (1, 50, 200, 500)
 NAMESPACE = "backend-grown"
 NODES = tuple(f"simulated-{number}" for number in range(10))
-PATIENCE_SECONDS = 600
+PATIENCE_SECONDS = 3600
 """After this an `up` is cut short: its figure is that it takes longer."""
 _NODE_SIZE = {"cpu": "100", "memory": "200Gi"}
 
