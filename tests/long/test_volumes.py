@@ -10,7 +10,7 @@ from tests.long.operator import follow
 from tests.long.test_drains import PATIENT, recovered
 
 PAGE = "volumes.md"
-MOVE = "k wait --for=condition=Ready pod/postgres-2"
+MOVE = "k rollout status statefulset/postgres"
 
 
 def volume(stack: Stack, claim: str) -> str:

@@ -475,7 +475,7 @@ def test_a_base_backup_without_room_is_refused_early(archive: Archive) -> None:
     with small_volume(archive.receiver, "256m"):
         archive.start()
         name = archive.await_base()
-        # Nothing is to make room any more: the job deletes the WAL before its backup, the receiver a segment that it cannot fill.
+        # Nothing may make room any more: the job deletes older WAL, the receiver a segment that it cannot fill.
         archive.await_says(f"{name} is good")
         archive.lab.kill("archive")
         filler = archive.receiver.backups / "filler"

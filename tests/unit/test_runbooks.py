@@ -4,6 +4,7 @@ import argparse
 import importlib
 import importlib.util
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def test_the_pages_are_full_of_commands() -> None:
         ("make", "python", "kubectl", "pulumi"), True
     )
     assert [block for block in blocks() if block.sandbox]
+
+
+def test_no_block_of_a_page_goes_unseen() -> None:
+    seen = Counter(block.page for block in blocks())
+    assert seen == Counter({page: page.read_text().count("```sh") for page in PAGES if "```sh" in page.read_text()})
 
 
 @parametrized("make")
