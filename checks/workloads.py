@@ -311,7 +311,9 @@ def _migration(migration: Migration, image: str | None, placement: Placement) ->
 
 def _exporters(sized: Observability, backups: Backups | None, placement: Placement) -> Iterator[Workload]:
     """One for each database, and one for each volume of backups, where that is."""
-    readers = {f"{kind}-backup-reports": backups.placement for kind in ("postgres", "redis")} if backups else {}
+    kinds = ["postgres", "redis"] if backups else []
+    kinds += ["postgres-base"] if backups and backups.point_in_time else []
+    readers = {f"{kind}-backup-reports": backups.placement for kind in kinds} if backups else {}
     for name, where in {POSTGRES_EXPORTER_APP: placement, REDIS_EXPORTER_APP: placement, **readers}.items():
         yield Workload(
             name=name,

@@ -25,6 +25,7 @@ AFTER_A_NODE = (
     "RedisInstanceDown",
     "RedisReplicaLinkDown",
     "ScrapeTargetDown",
+    "WalArchiveStopped",
     "WorkloadDegraded",
 )
 _WITHOUT_A_DATABASE = (
@@ -38,7 +39,14 @@ _WITHOUT_A_DATABASE = (
     "WorkloadDegraded",
     "WorkloadUnavailable",
 )
-_POSTGRES = ("PostgresInstanceDown", "PostgresStandbyMissing", "PostgresReplicationLag", "PostgresCommitsBlocked")
+_POSTGRES = (
+    "PostgresInstanceDown",
+    "PostgresStandbyMissing",
+    "PostgresReplicationLag",
+    "PostgresCommitsBlocked",
+    "WalArchiveStopped",
+    "WalArchiveBehind",
+)
 _REDIS = ("RedisInstanceDown", "RedisReplicaLinkDown", "RedisWritesRejected", "RedisSentinelQuorumLost")
 # A database that is away explains itself in detail, and what cannot work without it.
 AFTER_A_DATABASE: Mapping[str, tuple[str, ...]] = {

@@ -23,7 +23,7 @@ from components.redis import pod as redis_pod
 from components.redis.config import USERS
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from components.tls import CLIENT_AUTHORITY, CLIENT_CONFIG, CLIENT_DIRECTORY
-from settings.model import Observability, Placement
+from settings.model import Backups, Observability, Placement
 
 LOGIN = "postgres-exporter"
 """Secret with the login of the exporter of Postgres, as the file it reads."""
@@ -143,12 +143,14 @@ def redis(image: str, placement: Placement) -> Exporter:
     )
 
 
-def reports(image: str, placement: Placement) -> tuple[Exporter, ...]:
+def reports(image: str, backups: Backups) -> tuple[Exporter, ...]:
     """For each volume of backups a node exporter that reads the jobs' reports there, and nothing else.
 
     As the jobs' own user: their files are for nobody else. It sees the directory of the reports, not the backups.
     """
     users = {"postgres": (postgres_pod.UID, postgres_pod.UID), "redis": (redis_pod.UID, redis_pod.GID)}
+    if backups.point_in_time is not None:
+        users["postgres-base"] = users["postgres"]
     return tuple(
         Exporter(
             app=f"{kind}-backup-reports",
@@ -165,7 +167,7 @@ def reports(image: str, placement: Placement) -> tuple[Exporter, ...]:
             port=METRICS_PORT,
             port_name=METRICS_PORT_NAME,
             path="/",
-            placement=placement,
+            placement=backups.placement,
             volumes={
                 _REPORTS: Volume(
                     name="backups",

@@ -108,6 +108,18 @@ BACKUPS = frozenset(
 )
 """The reports of the backup jobs on their volumes, by a node exporter that reads nothing else; label ``kind``."""
 
+WAL_ARCHIVE = frozenset(
+    {
+        "gx_wal_archive_base_timestamp_seconds",
+        "gx_wal_archive_lag_bytes",
+        "gx_wal_archive_position_bytes",
+        "gx_wal_archive_reached_timestamp_seconds",
+        "gx_wal_archive_receiving",
+        "gx_wal_archive_size_bytes",
+    }
+)
+"""The report of the archive of the write-ahead log, read in the same way, where Postgres is restored to a second."""
+
 EDGE = frozenset(
     {
         "gx_health_monitor_last_run_seconds",
@@ -210,6 +222,7 @@ EXPORTED: Mapping[str, frozenset[str]] = {
     "redis": REDIS,
     "sentinel": SENTINEL,
     "backups": BACKUPS,
+    "wal-archive": WAL_ARCHIVE,
     "edge": EDGE,
     "services": SERVICES,
     "kubernetes": KUBERNETES,

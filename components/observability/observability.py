@@ -73,7 +73,7 @@ class Observability(Component):
         if settings.backups is not None:
             if images.node_exporter is None:
                 raise ValueError("images.nodeExporter is missing. Fix: name it, or drop observability or backups")
-            for reader in exporters.reports(images.node_exporter, settings.backups.placement):
+            for reader in exporters.reports(images.node_exporter, settings.backups):
                 self._exporter(reader, "")
         self.configuration = None
         if args.observability.mode is ObservabilityMode.PLAIN:

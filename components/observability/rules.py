@@ -88,6 +88,7 @@ def facts_of(settings: Settings, observability: Observability) -> dict[str, bool
         "sentinel": settings.redis.replicas > 1,
         "backups": backups is not None,
         "off_site": backups is not None and backups.off_site is not None,
+        "point_in_time": backups is not None and backups.point_in_time is not None,
         "fabric": settings.fabric is not None,
         "edge": settings.edge is not None,
         "cluster": observability.cluster_alerts,
@@ -113,6 +114,13 @@ def values_of(settings: Settings) -> dict[str, str]:
             "backup_age_seconds": _seconds(pause + timedelta(hours=1)),
             "off_site_age_seconds": _seconds(pause + timedelta(hours=2)),
             "restore_test_age_seconds": _seconds(test_pause + timedelta(days=1)),
+        }
+    if backups is not None and backups.point_in_time is not None:
+        archive = backups.point_in_time
+        values |= {
+            "base_backup_age_seconds": _seconds(_longest_pause(archive.base_backup_schedule) + timedelta(days=1)),
+            "archive_volume": archive.storage,
+            "archive_volume_high_bytes": whole_bytes(archive.storage) * 8 // 10,
         }
     if edge is not None:
         values |= {

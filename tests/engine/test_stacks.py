@@ -10,7 +10,12 @@ from tests.engine.stack import BIN, Stack, get, kubectl, run
 
 CONTROL_PLANE = {"srv1089618", "srv1089624", "srv1092158"}
 WORKER = {"srv1117946"}
-BESIDE_THE_BACKUPS = ("postgres-archive", "postgres-backup-reports", "redis-backup-reports")
+BESIDE_THE_BACKUPS = (
+    "postgres-archive",
+    "postgres-backup-reports",
+    "postgres-base-backup-reports",
+    "redis-backup-reports",
+)
 
 
 def ready(pod: dict[str, object]) -> bool:

@@ -66,7 +66,7 @@ FULL: Config = {
     "cluster": {
         "nodes": {
             node: {"reservedCpu": reserved}
-            for node, reserved in zip(NODES, ("11600m", "9800m", "10900m", "15400m"), strict=True)
+            for node, reserved in zip(NODES, ("11600m", "9800m", "10900m", "15300m"), strict=True)
         }
     }
 }

@@ -8,6 +8,7 @@ from tests import capture
 from tests.capture import Capture
 
 EXPORTERS = {"postgres-exporter", "redis-exporter", "postgres-backup-reports", "redis-backup-reports"}
+OF_THE_ARCHIVE = "postgres-base-backup-reports"
 
 
 def exporters(program: Capture) -> dict[str, dict[str, Any]]:
@@ -15,7 +16,7 @@ def exporters(program: Capture) -> dict[str, dict[str, Any]]:
     return {
         each.kubernetes_name: each.inputs["spec"]["template"]
         for each in program.of("Deployment")
-        if each.kubernetes_name in EXPORTERS
+        if each.kubernetes_name in {*EXPORTERS, OF_THE_ARCHIVE}
     }
 
 
@@ -24,7 +25,18 @@ def test_no_database_has_an_exporter_in_its_pod(program: Capture) -> None:
     for owner in program.of("StatefulSet"):
         names = {container["name"] for container in owner.inputs["spec"]["template"]["spec"]["containers"]}
         assert names <= {"postgres", "redis", "sentinel"}
-    assert exporters(program).keys() == EXPORTERS
+    assert exporters(program).keys() - {OF_THE_ARCHIVE} == EXPORTERS
+
+
+def test_every_volume_of_backups_has_a_reader(program: Capture) -> None:
+    read = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for template in exporters(program).values()
+        for volume in template["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    claims = {each.kubernetes_name for each in program.of("PersistentVolumeClaim")}
+    assert read == claims
 
 
 def test_a_reader_of_reports_sees_the_reports_alone_and_runs_as_the_jobs_do(program: Capture) -> None:
@@ -32,8 +44,9 @@ def test_a_reader_of_reports_sees_the_reports_alone_and_runs_as_the_jobs_do(prog
         each.kubernetes_name: each.inputs["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         for each in program.of("CronJob")
     }
-    for kind in ("postgres", "redis"):
-        spec = exporters(program)[f"{kind}-backup-reports"]["spec"]
+    readers = exporters(program)
+    for kind in ("postgres", "redis", *(("postgres-base",) if OF_THE_ARCHIVE in readers else ())):
+        spec = readers[f"{kind}-backup-reports"]["spec"]
         (container,) = spec["containers"]
         (mount,) = container["volumeMounts"]
         assert (mount["subPath"], mount["readOnly"]) == ("reports", True)

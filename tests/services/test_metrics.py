@@ -234,8 +234,10 @@ def test_redis_and_its_sentinels_export_what_rules_and_dashboards_use_and_their_
 
 
 def test_the_reports_of_the_backups_are_exported_and_nothing_else_of_the_volume_is(lab: Lab, tmp_path: Path) -> None:
-    placement = settings().placement.workloads
-    reader = next(each for each in exporters.reports("image", placement) if each.app == "postgres-backup-reports")
+    backups_of_mainnet = settings().backups
+    assert backups_of_mainnet is not None
+    readers = {each.app: each for each in exporters.reports("image", backups_of_mainnet)}
+    reader = readers["postgres-backup-reports"]
     on_volume = volume(tmp_path / "backups", reader.uid, reader.gid)
     job = lab.pod(
         PodSpec(

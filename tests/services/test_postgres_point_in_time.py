@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from components.backups.pod import base
+from components.observability import exporters
+from components.observability.metrics import WAL_ARCHIVE
 from tests import stacks
 from tests.services.backup_jobs import Jobs, small_volume
 from tests.services.pods import Lab, Pod
+from tests.services.test_metrics import exported, names, start_exporter
 from tests.services.test_postgres_scripts import ADDRESSES, DATABASE, PASSWORDS, UID, Cluster
 
 SEED = 20261126
@@ -441,12 +444,29 @@ def test_the_state_is_published(archive: Archive) -> None:
     archive.await_reach(next_second())
     archive.lab.wait("it receives", lambda: metrics(archive)["gx_wal_archive_base_timestamp_seconds"] > 0)
     found = metrics(archive)
+    assert found.keys() == WAL_ARCHIVE
     assert found["gx_wal_archive_receiving"] == 1
     assert abs(found["gx_wal_archive_reached_timestamp_seconds"] - time.time()) < 60
     assert found["gx_wal_archive_lag_bytes"] < 16 * 2**20
     assert found["gx_wal_archive_position_bytes"] > 0
     assert archive.jobs.metrics()["gx_backup_sets"] == len(archive.jobs.sets())
     assert name in archive.jobs.sets()
+
+
+def test_the_state_is_exported_beside_the_report_of_the_base_backups(archive: Archive) -> None:
+    archive.await_base()
+    archive.await_reach(next_second())
+    archive.lab.wait("it receives", lambda: metrics(archive)["gx_wal_archive_base_timestamp_seconds"] > 0)
+    backups = stacks.settings("mainnet").backups
+    assert backups is not None
+    (reader,) = [each for each in exporters.reports("image", backups) if each.app == "postgres-base-backup-reports"]
+    pod = start_exporter(archive.lab, reader, "node_exporter", {"/reports": archive.receiver.backups / "reports"})
+    series = exported(pod, f"localhost:{reader.port}/metrics")
+    archive.lab.kill(reader.app)
+    assert series["node_textfile_scrape_error"] == 0
+    assert names(series) >= WAL_ARCHIVE
+    assert series['gx_wal_archive_receiving{kind="postgres-base"}'] == 1
+    assert series['gx_backup_last_run_success{kind="postgres-base"}'] == 1
 
 
 def test_the_role_may_stream_and_nothing_else(archive: Archive) -> None:

@@ -103,6 +103,7 @@ def test_a_stack_has_no_alert_on_what_it_does_not_have() -> None:
         "PostgresStandbyMissing",
         "RedisSentinelQuorumLost",
         "BackupOverdue",
+        "WalArchiveStopped",
         "FabricConnectionLost",
         "RegionDown",
     }
@@ -126,6 +127,14 @@ def test_one_stack_speaks_for_the_nodes() -> None:
 def test_a_backup_may_be_as_old_as_its_schedule_makes_it_and_an_hour(schedule: str, allowed: int) -> None:
     rule = alerts(stack("mainnet", {"backups": {"schedule": schedule}}))["BackupOverdue"]
     assert rule["expr"].endswith(f"> {allowed}")
+
+
+def test_base_backups_have_the_age_of_their_own_schedule_and_a_stack_without_them_no_such_alert() -> None:
+    """A week between two of them is no reason to wake anybody."""
+    assert MAINNET["BaseBackupOverdue"]["expr"].endswith(f"> {8 * 86400}")
+    assert 'kind!="postgres-base"' in MAINNET["BackupOverdue"]["expr"]
+    archive = {"WalArchiveStopped", "WalArchiveBehind", "WalArchiveFilling", "BaseBackupOverdue"}
+    assert not archive & alerts(stack("testnet")).keys()
 
 
 def test_planned_use_of_the_quota_is_no_alert() -> None:

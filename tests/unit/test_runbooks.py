@@ -25,7 +25,7 @@ READS = {"config get-contexts", "describe", "exec", "get", "logs", "rollout hist
 PULUMI = {"config", "destroy", "login", "preview", "refresh", "stack", "state", "up"}
 MAINNET = stacks.settings("mainnet")
 OBJECTS = {
-    "deployment": {*MAINNET.workers, *MAINNET.services, "redis-proxy", "coredns"},
+    "deployment": {*MAINNET.workers, *MAINNET.services, "redis-proxy", "coredns", "postgres-archive"},
     "cronjob": {"postgres-backup", "redis-backup", "postgres-restore-test", "redis-restore-test"},
     "svc": {*MAINNET.services, "postgres-primary", "postgres-replica", "redis-master", "redis-headless"},
     "pod": {f"{app}-{ordinal}" for app in ("postgres", "redis") for ordinal in range(3)},

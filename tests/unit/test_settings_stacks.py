@@ -55,7 +55,7 @@ def test_environments_give_way_in_order_and_all_of_them_to_fabric() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stack", "cpu", "memory_gib", "pods"), [("mainnet", "15", "30", 44), ("testnet", "5.4", "10.75", 17)]
+    ("stack", "cpu", "memory_gib", "pods"), [("mainnet", "15.1", "30.125", 45), ("testnet", "5.4", "10.75", 17)]
 )
 def test_requests_add_up_to_what_the_capacity_table_says(stack: str, cpu: str, memory_gib: str, pods: int) -> None:
     """14.0 cores and 28.75Gi of the document's services, three sentinels and two proxies (requirements, section 2).
