@@ -117,13 +117,14 @@ def pods(settings: Settings) -> Iterator[Pod]:
     if settings.redis.replicas > 1:
         yield Pod(app=REDIS_PROXY_APP, role=Role.REDIS_PROXY, path="redis")
     if settings.backups is not None:
+        copied = settings.backups.off_site is not None
         for kind, role in (("postgres", Role.POSTGRES_CLIENT), ("redis", Role.REDIS_CLIENT)):
-            copied = settings.backups.off_site is not None
             yield Pod(app=f"{kind}-backup", role=role, path=f"backups.{kind}", off_site=copied)
             yield Pod(app=f"{kind}-restore-test", role=Role.LOCAL_JOB, path=f"backups.{kind}")
         if settings.backups.point_in_time is not None:
-            for app in ("postgres-archive", "postgres-base-backup"):
-                yield Pod(app=app, role=Role.POSTGRES_CLIENT, path="backups.pointInTime")
+            path = "backups.pointInTime"
+            yield Pod(app="postgres-archive", role=Role.POSTGRES_CLIENT, path=path, off_site=copied)
+            yield Pod(app="postgres-base-backup", role=Role.POSTGRES_CLIENT, path=path)
     if settings.observability is not None:
         yield Pod(app=POSTGRES_EXPORTER_APP, role=Role.POSTGRES_EXPORTER, path="observability")
         yield Pod(app=REDIS_EXPORTER_APP, role=Role.REDIS_EXPORTER, path="observability")

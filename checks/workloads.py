@@ -261,6 +261,7 @@ def _point_in_time(backups: Backups) -> Iterator[Workload]:
     """The archive ends before another one begins; it and the base backups share a volume."""
     size, path = backups.point_in_time, "backups.pointInTime"
     if size is not None:
+        names = ("postgres-archive", *(("off-site-wal",) if backups.off_site is not None else ()))
         yield Workload(
             name="postgres-archive",
             kind=Kind.DEPLOYMENT,
@@ -268,7 +269,9 @@ def _point_in_time(backups: Backups) -> Iterator[Workload]:
             replicas_key=None,
             placement=backups.placement,
             claims=(Claim(path=f"{path}.storage", storage=size.storage),),
-            containers=(Container(name="postgres-archive", path=path, requests=size.requests, limits=size.limits),),
+            containers=tuple(
+                Container(name=name, path=path, requests=size.requests, limits=size.limits) for name in names
+            ),
         )
         yield _scheduled("postgres-base-backup", path, size, backups.placement, size.base_backup_schedule)
 

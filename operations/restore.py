@@ -3,7 +3,8 @@
 Says what it would do and changes nothing until it is run with ``--execute``; while the live data is not empty, it is
 replaced only with ``--overwrite`` besides. ``… STACK point-in-time --at '2026-11-26 04:00:00+00:00'`` restores the
 database as it was at a second, from the archived write-ahead log; a table too, with ``--at``. ``… STACK fetch
-postgres | redis --backup NAME`` brings a backup back from the object store, beside the others.
+postgres | redis | postgres-base --backup NAME`` brings a backup back from the object store, beside the others; with a
+base backup its write-ahead log, so that a second can be restored.
 
 The work is done by a Job in the cluster, beside the volume of the backups: the command creates it, shows its log and
 ends with its result. ``docs/runbooks/restore.md`` is the procedure.
@@ -20,6 +21,9 @@ from components.backups.pod import JobArgs, Kind, OffSiteCopy, base, labels, pod
 from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
 from settings.loader import SettingsError
 from settings.model import Settings
+
+_BASE = "postgres-base"
+_FETCHED = f"postgres, redis or {_BASE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ def main() -> int:
     )
     parser.add_argument("stack")
     parser.add_argument("what", choices=("database", "table", "redis", "cluster", "point-in-time", "fetch"))
-    parser.add_argument("name", nargs="?", help="table: schema.name, as public.wallet; fetch: postgres or redis")
+    parser.add_argument("name", nargs="?", help=f"table: schema.name, as public.wallet; fetch: {_FETCHED}")
     parser.add_argument("--backup", help="a backup by its name, as 20261126T060000Z; the newest without it")
     parser.add_argument(
         "--at", type=second, help="a second, as '2026-11-26 04:00:00+00:00': what was committed before it"
@@ -70,8 +74,8 @@ def main() -> int:
     given = parser.parse_args()
     if (given.what in {"table", "fetch"}) != (given.name is not None):
         parser.error("`table` and `fetch` take a name and nothing else does, as: table public.wallet, fetch postgres")
-    if given.what == "fetch" and given.name not in {"postgres", "redis"}:
-        parser.error(f"fetch takes postgres or redis, not {given.name}")
+    if given.what == "fetch" and given.name not in {"postgres", "redis", _BASE}:
+        parser.error(f"fetch takes {_FETCHED}, not {given.name}")
     if (given.what == "point-in-time") != (given.at is not None) and not (given.what == "table" and given.at):
         parser.error("point-in-time needs --at, and of the others only `table` takes it")
     if given.at is not None and given.backup is not None:
@@ -125,6 +129,10 @@ def manifest(settings: Settings, wanted: Restore) -> dict[str, Any]:
         raise JobError("the stack has no backups. Fix: add gx-backend-infra:backups, or name another stack")
     of_redis = "redis" in {wanted.what, wanted.name}
     kind: Kind = redis() if of_redis else postgres(settings.postgres.database)
+    if wanted.what == "fetch" and wanted.name == _BASE:
+        if settings.backups.point_in_time is None:
+            raise JobError("the stack archives no WAL. Fix: add backups.pointInTime, or fetch a backup of the schedule")
+        kind = base(settings.postgres)
     if wanted.what == "fetch":
         return job(f"{kind.name}-fetch", *_fetch(settings, kind, wanted))
     if wanted.at is not None:

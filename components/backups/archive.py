@@ -52,7 +52,8 @@ def deployment_spec(args: JobArgs, content: pulumi.Input[str]) -> dict[str, Any]
     ``content`` is a digest of what the pod reads at its start alone.
     """
     pod = pod_spec(args) | {"restart_policy": "Always", "dns_config": _SHORT_LOOKUPS}
-    (container,) = pod["containers"]
+    # Beside it there may be one that copies what it receives.
+    container = pod["containers"][0]
     # Whether WAL is received is for the metrics to say: no roll-out and no failover waits for it.
     container |= {
         "startup_probe": command_probe(_ALIVE, period=5, failures=24),

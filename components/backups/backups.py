@@ -1,5 +1,6 @@
 """Backups of both databases as CronJobs, with their volumes, and the tests that they can be restored (BK rows)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +41,8 @@ class DatabaseBackups(Component):
     """For each database a volume, a job that backs it up and a job that restores the newest backup for a test.
 
     For restores of Postgres to a point in time, a volume with base backups and the WAL since the oldest of them: a
-    Deployment of one pod that receives WAL, and a job for base backups.
+    Deployment of one pod that receives WAL, and a job for base backups. Where copies go off site, that pod copies both
+    as they come: it takes base backups by itself too.
 
     Invariants: a backup counts once it was read back whole, and only then may the oldest go; two runs never share a
     volume; no job has a token of the API server or a right to write into a live database. The restore tests reach
@@ -67,7 +69,7 @@ class DatabaseBackups(Component):
             data=config.scripts(),
             opts=self.child(),
         )
-        self._off_site(args)
+        self._credentials = list(self._off_site(args))
         # What is restored is at most as large as the volume it comes from in production.
         self.postgres_claim = self._kind(
             postgres(args.postgres.database), settings.postgres, args.postgres_image, args.postgres.storage
@@ -128,15 +130,19 @@ class DatabaseBackups(Component):
                 account=self._account(name),
             )
 
-        receiver = job(archive.ARCHIVE)
-        scripts = content_hash(config.scripts())
+        copy = self._copy(args.settings.off_site, base(args.postgres))
+        receiver = replace(
+            job(archive.ARCHIVE), copy=None if copy is None else replace(copy, script="off-site-wal", beside=True)
+        )
+        credentials = off_site.secret_data(args.off_site) if copy and args.off_site else {}
+        scripts = content_hash(config.scripts() | credentials)
         password = pulumi.Output.from_input(args.archive_password.digest)
         content = password.apply(lambda digest: content_hash(scripts + digest))
         k8s.apps.v1.Deployment(
             self.child_name(archive.ARCHIVE),
             metadata=owned(archive.ARCHIVE, args.namespace, labels={"app": archive.ARCHIVE}),
             spec=archive.deployment_spec(receiver, pulumi.Output.unsecret(content)),
-            opts=self.child(depends_on=[claim, self._scripts]),
+            opts=self.child(depends_on=[claim, self._scripts, *self._credentials]),
         )
         self._cron_job(job(archive.BASE_BACKUP), settings.base_backup_schedule, config.BACKUP_DEADLINE_SECONDS, claim)
 
@@ -148,12 +154,12 @@ class DatabaseBackups(Component):
         variables = off_site.environment(settings, self._args.environment, kind.name)
         return OffSiteCopy(image=self._args.copy_image, variables=variables)
 
-    def _off_site(self, args: DatabaseBackupsArgs) -> None:
+    def _off_site(self, args: DatabaseBackupsArgs) -> Iterator[pulumi.Resource]:
         if args.settings.off_site is None:
             return
         if args.off_site is None:
             raise ValueError("secrets.offSite is missing. Fix: run `make configure`, or remove backups.offSite")
-        k8s.core.v1.Secret(
+        yield k8s.core.v1.Secret(
             self.child_name("off-site"),
             metadata=owned(off_site.SECRET, args.namespace),
             string_data=pulumi.Output.secret(off_site.secret_data(args.off_site)),

@@ -98,10 +98,15 @@ def redis() -> Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class OffSiteCopy:
-    """What reaches the object store: an image with rclone, and the variables that tell it where and how."""
+    """What reaches the object store: an image with rclone, and the variables that tell it where and how.
+
+    ``script`` runs after the job has succeeded, or with ``beside`` next to one that never ends.
+    """
 
     image: str
     variables: Mapping[str, str]
+    script: str = "off-site-copy"
+    beside: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,7 @@ class JobArgs:
 
     With ``password`` it reaches the server, as ``login``; without it reaches nothing. ``scratch`` bounds the pod's own
     disk, None for a job that needs none. A job that only reads the backups still writes its report. With ``copy`` what
-    it made is copied to the object store, when it has succeeded. ``scripts`` is the ConfigMap with the script, and
+    it made is copied to the object store. ``scripts`` is the ConfigMap with the script, and
     ``directory`` the part of the volume that has this job's backups, None for all of it.
     """
 
@@ -158,8 +163,12 @@ def pod_spec(args: JobArgs) -> dict[str, Any]:
     container = _container(args, args.name, args.image, _environment(args), mounts)
     containers: dict[str, Any] = {"containers": [container]}
     if args.copy is not None:
-        copy = _container(args, "off-site-copy", args.copy.image, _off_site_environment(args.copy), mounts)
-        containers = {"init_containers": [container], "containers": [copy]}
+        copy = _container(args, args.copy.script, args.copy.image, _off_site_environment(args.copy), mounts)
+        containers = (
+            {"containers": [container, copy]}
+            if args.copy.beside
+            else {"init_containers": [container], "containers": [copy]}
+        )
     return {
         "service_account_name": args.account,
         "automount_service_account_token": False,

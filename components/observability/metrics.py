@@ -120,6 +120,9 @@ WAL_ARCHIVE = frozenset(
 )
 """The report of the archive of the write-ahead log, read in the same way, where Postgres is restored to a second."""
 
+OFF_SITE_WAL = frozenset({"gx_off_site_wal_reached_timestamp_seconds"})
+"""The report of what copies that archive, where copies go off site too."""
+
 EDGE = frozenset(
     {
         "gx_health_monitor_last_run_seconds",
@@ -223,6 +226,7 @@ EXPORTED: Mapping[str, frozenset[str]] = {
     "sentinel": SENTINEL,
     "backups": BACKUPS,
     "wal-archive": WAL_ARCHIVE,
+    "off-site-wal": OFF_SITE_WAL,
     "edge": EDGE,
     "services": SERVICES,
     "kubernetes": KUBERNETES,

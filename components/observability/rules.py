@@ -89,6 +89,7 @@ def facts_of(settings: Settings, observability: Observability) -> dict[str, bool
         "backups": backups is not None,
         "off_site": backups is not None and backups.off_site is not None,
         "point_in_time": backups is not None and backups.point_in_time is not None,
+        "off_site_wal": backups is not None and backups.point_in_time is not None and backups.off_site is not None,
         "fabric": settings.fabric is not None,
         "edge": settings.edge is not None,
         "cluster": observability.cluster_alerts,

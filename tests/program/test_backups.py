@@ -226,6 +226,25 @@ def test_what_a_backup_made_is_copied_away_by_a_container_that_knows_no_password
     assert copy["securityContext"] == dump["securityContext"]
 
 
+def test_the_archive_is_copied_as_it_grows_by_a_container_beside_it(copied: Capture) -> None:
+    receiver, copy = archive(copied)["spec"]["containers"]
+    assert (receiver["name"], copy["name"]) == (ARCHIVE, "off-site-wal")
+    assert copy["command"] == ["sh", "/etc/backups/off-site-wal.sh"]
+    told = {each["name"]: each.get("value") for each in copy["env"]}
+    assert told["RCLONE_CONFIG_OFFSITE_REMOTE"] == "store:gx-backups/backend-mainnet/postgres-base"
+    secrets = {each["valueFrom"]["secretKeyRef"]["name"] for each in copy["env"] if "valueFrom" in each}
+    assert secrets == {"backup-off-site"}
+    assert not {"readinessProbe", "startupProbe"} & copy.keys(), "no roll-out waits for the object store"
+    assert copied.one("Secret", "backup-off-site").urn in copied.after(copied.one("Deployment", ARCHIVE).urn)
+
+
+def test_the_archive_rolls_when_the_key_of_the_object_store_changes(copied: Capture) -> None:
+    key = {"secrets": {"offSite": {"secretAccessKey": "canary-another-access-key"}}}
+    changed = archive(capture.stack("mainnet", merge(OFF_SITE, key)))
+    assert changed["metadata"]["annotations"] != archive(copied)["metadata"]["annotations"]
+    assert "canary" not in str(changed)
+
+
 def test_only_backups_reach_the_object_store_and_nothing_else_outside(copied: Capture, mainnet: Capture) -> None:
     policy = copied.one("NetworkPolicy", "allow-backup-object-store-egress").inputs["spec"]
     (rule,) = policy["egress"]
@@ -236,7 +255,7 @@ def test_only_backups_reach_the_object_store_and_nothing_else_outside(copied: Ca
         for owner, pod in copied.pods().items()
         if policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     }
-    assert wearing == {"CronJob/postgres-backup", "CronJob/redis-backup"}
+    assert wearing == {"CronJob/postgres-backup", "CronJob/redis-backup", f"Deployment/{ARCHIVE}"}
     names = {each.kubernetes_name for each in mainnet.of("NetworkPolicy")}
     assert "allow-backup-object-store-egress" not in names, "there is nothing to reach"
 
@@ -249,4 +268,6 @@ def test_the_proofs_know_the_copying_containers(copied: Capture) -> None:
         declared = [(each["name"], True) for each in spec["initContainers"]]
         declared += [(each["name"], False) for each in spec["containers"]]
         assert [(each.name, each.init) for each in judged[name].containers] == declared
+    declared = [(each["name"], False) for each in archive(copied)["spec"]["containers"]]
+    assert [(each.name, each.init) for each in judged[ARCHIVE].containers] == declared
     assert not prove(values, date(2026, 11, 25)).refused

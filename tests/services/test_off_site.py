@@ -23,6 +23,7 @@ SECRETS = OffSiteSecrets.model_validate(
     {"accessKeyId": "key", "secretAccessKey": "canary-secret", "password": "canary-$password'"}
 )
 NAME = "20261126T060000Z"
+ADDRESS = {"store": 40}
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,20 @@ class Store:
         return pod.run("sh", f"/etc/backups/{script}", timeout=60)
 
 
+def start_store(lab: Lab) -> Store:
+    """An empty object store, at the address of ``ADDRESS``."""
+    program = toolchain.tool("gofakes3")
+    pod = lab.pod(PodSpec(name="store", number=40, uid=70, gid=70, mounts={"/store": program.parent}))
+    pod.start("store", "/store/gofakes3", "-backend", "memory", "-host", ":9000", "-initialbucket", "gx-backups")
+    running = Store(lab)
+    lab.wait("the store answers", lambda: "gx-backups" in running.ask(""))
+    return running
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Lab(tmp_path, {"store": 40}) as lab:
-        program = toolchain.tool("gofakes3")
-        pod = lab.pod(PodSpec(name="store", number=40, uid=70, gid=70, mounts={"/store": program.parent}))
-        pod.start("store", "/store/gofakes3", "-backend", "memory", "-host", ":9000", "-initialbucket", "gx-backups")
-        running = Store(lab)
-        lab.wait("the store answers", lambda: "gx-backups" in running.ask(""))
-        yield running
+    with Lab(tmp_path, ADDRESS) as lab:
+        yield start_store(lab)
 
 
 def make_set(backups: Path, name: str, content: str = "canary rows") -> None:

@@ -139,6 +139,21 @@ def test_a_backup_is_fetched_from_the_object_store_by_a_job_without_a_password_o
     assert job["spec"]["template"]["metadata"]["labels"] == {"app": "redis-fetch", "object-store-access": "true"}
 
 
+def test_a_base_backup_is_fetched_into_the_volume_of_the_archive() -> None:
+    copied = load(merge(stacks.complete("mainnet"), OFF_SITE), stack="mainnet")
+    job = manifest(copied, Restore(what="fetch", name="postgres-base", backup="20261126T060000Z"))
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    pod = job["spec"]["template"]["spec"]
+    (volume,) = [each for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    assert volume["persistentVolumeClaim"]["claimName"] == "postgres-base-backups"
+    assert pod["serviceAccountName"] == "postgres-base-backup"
+    assert environment(job)["RCLONE_CONFIG_OFFSITE_REMOTE"].endswith("/backend-mainnet/postgres-base")
+    unarchived = merge(merge(stacks.complete("mainnet"), OFF_SITE), {"backups": {"pointInTime": None}})
+    without = load(unarchived, stack="mainnet")
+    with pytest.raises(JobError, match="the stack archives no WAL"):
+        manifest(without, Restore(what="fetch", name="postgres-base"))
+
+
 def test_a_stack_without_copies_has_nothing_to_fetch(settings: Settings) -> None:
     with pytest.raises(JobError, match="the stack has no copies"):
         manifest(settings, Restore(what="fetch", name="postgres", backup="20261126T060000Z"))

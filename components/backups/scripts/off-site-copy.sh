@@ -9,7 +9,8 @@ rclone copy --immutable --include '/[0-9]*Z/**' /backups offsite: || fail 1 "the
 rclone check --one-way --size-only --include '/[0-9]*Z/**' /backups offsite: || fail 1 "the copies are not those of the volume"
 # The last part of the directory in the bucket.
 kind=${RCLONE_CONFIG_OFFSITE_REMOTE##*/}
-copies=$(rclone lsf --dirs-only offsite: | wc -l)
+# Beside those of base backups there is the directory of the WAL.
+copies=$(rclone lsf --dirs-only offsite: | grep -c '^[0-9]' || :)
 {
 	gauge gx_off_site_last_success_timestamp_seconds "$(date +%s)" "When every backup was last known to be in the object store."
 	gauge gx_off_site_copies "$copies" "Backups in the object store."

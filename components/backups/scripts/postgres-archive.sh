@@ -60,11 +60,6 @@ receive_wal() {
 	${run:-} pg_receivewal --dbname="host=$primary application_name=$slot $CONNECTION" --no-password --slot="$slot" "$@"
 }
 
-# Lines of a timeline's history: a timeline, and where the next one left it.
-forks() {
-	sed 's/^[0-9A-F]*\.history|//' | awk '$1 ~ /^[0-9]+$/ { print $1, $2 }'
-}
-
 # Make the newest chain one that the primary's WAL goes on with, or begin another. Sets chain, and fork: where the primary's
 # history begins to be another timeline, if what is archived ends exactly there.
 join_history() {
@@ -171,7 +166,7 @@ note_reach() {
 	lag=$((flushed - confirmed))
 	[ "$lag" -ge 0 ] || lag=0
 	if [ "$asked_at" -gt 0 ] && [ "$confirmed" -ge "$asked_for" ]; then
-		echo "$((asked_at - margin_seconds)) $asked_for" >"$wal/$chain/.reached"
+		echo "$((asked_at - margin_seconds)) $asked_for $timeline" >"$wal/$chain/.reached"
 		mv "$wal/$chain/.reached" "$wal/$chain/reached"
 		asked_at=0
 	fi

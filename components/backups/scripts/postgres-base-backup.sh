@@ -28,7 +28,7 @@ await_wal() {
 	while :; do
 		[ "$(newest_chain)" = "$chain" ] || fail 1 "the archive has begun another chain during the backup. Fix: the job tries again"
 		reached=0
-		[ ! -f "$wal/$chain/reached" ] || read -r _ reached <"$wal/$chain/reached"
+		[ ! -f "$wal/$chain/reached" ] || read -r _ reached _ <"$wal/$chain/reached"
 		[ "$reached" -lt "$needed" ] || break
 		tries=$((tries + 1))
 		[ "$tries" -lt "${TRIES:-300}" ] || fail 1 "the archive has not reached $to_lsn, the end of the backup. Fix: see the log of postgres-archive"

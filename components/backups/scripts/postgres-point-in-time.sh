@@ -30,7 +30,7 @@ choose_base() {
 	base='' ranges=''
 	for each_chain in $(chains); do
 		[ -f "$wal/$each_chain/reached" ] || continue
-		read -r until position <"$wal/$each_chain/reached"
+		read -r until position _ <"$wal/$each_chain/reached"
 		earliest=''
 		for set in $(sets_of "$each_chain"); do
 			read -r since <"$backups/$set/ended"

@@ -5,8 +5,8 @@
 # without a gap, and is named by when it began. What cannot go on with the newest chain begins another one. A base backup is of
 # use with the WAL of its own chain alone, which its file `chain` names.
 #
-# In a chain, `system` is the system identifier, and `reached` says up to when nothing is missing: a Unix time and a position in
-# bytes. Every commit with a timestamp before that time is in the WAL before that position.
+# In a chain, `system` is the system identifier, and `reached` says up to when nothing is missing: a Unix time, a position in bytes
+# and its timeline. Every commit with a timestamp before that time is in the WAL before that position.
 kind=postgres-base
 wal=$backups/wal
 slot=wal_archive
@@ -35,6 +35,11 @@ sets_of() {
 # A position in bytes. Usage: bytes_of LSN
 bytes_of() {
 	echo $(((0x${1%/*} << 32) + 0x${1#*/}))
+}
+
+# Lines of a timeline's history: a timeline, and where the next one left it.
+forks() {
+	sed 's/^[0-9A-F]*\.history|//' | awk '$1 ~ /^[0-9]+$/ { print $1, $2 }'
 }
 
 # Names of the segments in a directory, whole or not, oldest timeline first. Usage: segments DIRECTORY
