@@ -291,6 +291,88 @@ def test_a_primary_that_lets_nobody_in_is_replaced_like_one_that_is_gone(rig: Ri
         rig.lab.wait(f"{ordinal} has every row", lambda each=ordinal: not rig.missing(rows, each))  # type: ignore[misc]
 
 
+def leave_a_standby_behind(rig: Rig) -> tuple[int, int, set[str]]:
+    """Kill the primary and promote one that reaches nobody but the Job: the other standby has nothing of its timeline.
+
+    The instances have not been told. Returns the old and the new primary, and the rows that were acknowledged.
+    """
+    old = rig.cluster.the_primary()
+    target, other = (old + 1) % 3, (old + 2) % 3
+    # Else the other one might have more, and would be promoted first.
+    rig.lab.pods[f"postgres-{old}"].cut(10 + other)
+    rig.cluster.await_standbys(old, 1)
+    rig.start()
+    rig.await_writes(20)
+    rows = rig.stop()
+    for ordinal in (old, other):
+        rig.lab.pods[f"postgres-{target}"].cut(10 + ordinal)
+    rig.lab.kill(f"postgres-{old}")
+    rig.promote(target, told=False)
+    assert "no standby confirms its commits yet" in rig.said
+    timelines = [
+        rig.cluster.client(
+            ordinal, "failover", "select failover.status()", asker=ordinal, database="postgres"
+        ).stdout.split()[2]
+        for ordinal in (target, other)
+    ]
+    assert int(timelines[0]) > int(timelines[1])
+    return old, target, rows
+
+
+def reach_everybody_again(rig: Rig, target: int) -> None:
+    """The new primary comes back with a network that reaches all."""
+    rig.lab.kill(f"postgres-{target}")
+    rig.cluster.start(target)
+
+
+def test_a_former_primary_that_meets_only_a_standby_without_the_new_timeline_waits_for_the_new_primary(
+    rig: Rig,
+) -> None:
+    old, target, rows = leave_a_standby_behind(rig)
+    rig.cluster.configure(primary_ordinal=target)
+    rig.cluster.start(old)
+    rig.cluster.await_says(old, f"this was the primary, but the settings name postgres-{target}; waiting for it")
+    assert rig.cluster.admin(old, "select 1") == ""
+    reach_everybody_again(rig, target)
+    rig.cluster.await_standbys(target, 2)
+    assert not rig.missing(rows, target)
+
+
+def test_with_old_settings_it_runs_as_a_second_primary_that_acknowledges_nothing_until_it_is_told(rig: Rig) -> None:
+    """A kubelet that is cut off from the API server mounts what it knew. The standby is bound to the new primary."""
+    old, target, rows = leave_a_standby_behind(rig)
+    rig.cluster.start(old)
+    rig.cluster.await_says(old, "primary: no peer is, the settings name this instance, and no peer is ahead")
+    rig.start("fenced", config.member(old))
+    waiting = "select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'"
+    rig.cluster.await_answer(old, waiting, "t")
+
+    rig.cluster.configure(primary_ordinal=target)
+    reach_everybody_again(rig, target)
+    rig.cluster.await_says(old, "another primary has taken this one's place")
+    rig.lab.wait("the container ends", lambda: not rig.lab.pods[f"postgres-{old}"].runs("postgres"))
+    assert rig.acknowledged("fenced") == []
+    rig.stop()
+    rig.lab.kill(f"postgres-{old}")
+    rig.cluster.start(old)
+    rig.cluster.await_standbys(target, 2)
+    for ordinal in range(3):
+        rig.lab.wait(f"{ordinal} has every row", lambda each=ordinal: not rig.missing(rows, each))  # type: ignore[misc]
+
+
+def test_a_former_primary_takes_over_again_without_a_loss_when_the_new_one_never_comes_back(rig: Rig) -> None:
+    old, target, rows = leave_a_standby_behind(rig)
+    rig.lab.kill(f"postgres-{target}")
+    rig.cluster.start(old)
+    rig.cluster.await_says(old, "primary: no peer is, the settings name this instance, and no peer is ahead")
+    rig.promote(old)
+    rig.cluster.await_standbys(old, 1)
+    rig.start()
+    rig.await_writes(5)
+    assert not rig.missing(rows | rig.stop(), old)
+    rig.cluster.lose_volume(target)
+
+
 def test_a_standby_that_the_job_did_not_reach_and_is_bound_to_a_replaced_primary_follows_the_new_one(rig: Rig) -> None:
     old = rig.cluster.the_primary()
     target, other = (old + 1) % 3, (old + 2) % 3
