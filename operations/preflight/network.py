@@ -172,4 +172,6 @@ def _full_name(document: Document) -> str:
 
 
 def _why(observed: Observed, name: str) -> str:
+    if name in observed.hosts:
+        return "nothing there tells it"
     return observed.unreachable.get(name, "the host was not asked")

@@ -251,14 +251,20 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
     (
         "less to allocate",
         lambda s: s["nodes"][0]["status"]["allocatable"].update(cpu="15500m"),
-        "stop",
+        "warn",
         "raise cluster.nodes.srv1089618.reservedCpu by 500m",
     ),
     (
         "a neighbour",
         lambda s: s["pods"].append(pod("x", "srv1117946", "other", **requesting("1m", "1Gi"))),
+        "warn",
+        "other namespaces leave 31Gi, in which the stack still fits",
+    ),
+    (
+        "a neighbour that takes the room",
+        lambda s: s["pods"].append(pod("x", "srv1089618", "other", **requesting("6", "1Gi"))),
         "stop",
-        "other namespaces leave 31Gi",
+        "the proofs count on 6400m of cpu, other namespaces leave 400m, in which the stack does not fit",
     ),
     (
         "no storage class",
@@ -327,7 +333,7 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
         "cluster DNS: on srv1089618 alone: if that is lost, no failover of a database finds an instance",
     ),
     ("nftables", on_host(proxy_mode="nftables"), "stop", "in nftables mode nothing answers on 127.0.0.1"),
-    ("no proxy mode", on_host(proxy_mode=""), "warn", "its mode is not known: the host was not asked"),
+    ("no proxy mode", on_host(proxy_mode=""), "warn", "its mode is not known: nothing there tells it"),
     (
         "a NodePort taken",
         lambda s: s["services"].append(service("web", "other", {"port": 1, "nodePort": 30003})),
