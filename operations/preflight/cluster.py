@@ -1,8 +1,9 @@
-"""The servers, the nodes and their room, the overlay and the volumes."""
+"""The servers, the nodes, their room and their disks, the overlay and the volumes."""
 
 import re
 from collections.abc import Iterator, Mapping
 
+from checks.disks import KEPT_PERCENT
 from checks.fit import hosts as declared_hosts
 from checks.fit import placed
 from checks.placement import Outcome
@@ -170,6 +171,27 @@ def _requests(pod: Document) -> Amounts:
 def _size(container: Document) -> Amounts:
     requests = container.get("resources", {}).get("requests", {})
     return Amounts(cpu=millicores(requests.get("cpu", "0")), memory=whole_bytes(requests.get("memory", "0")))
+
+
+def disks(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """CL-09: a node has the disk that the proofs count on. How full it is, only the node knows."""
+    live = by_name(observed.nodes)
+    known = {name: live[name]["status"].get("capacity", {}).get("ephemeral-storage", "") for name in live}
+    declared = {name: node.disk for name, node in settings.cluster.nodes.items() if name in live}
+    silent = [name for name in declared if not known[name]]
+    small = 0
+    for name, disk in declared.items():
+        # A file system has a little less than its disk.
+        if known[name] and whole_bytes(known[name]) < whole_bytes(disk) * (100 - KEPT_PERCENT) // 100:
+            small += 1
+            said = f"has {mebibytes(whole_bytes(known[name]))}, the stack file {disk}"
+            fix = f"correct cluster.nodes.{name}.disk, then make prove"
+            yield Row(name=f"disk of {name}", level=Level.WARN, said=said, fix=fix)
+    if silent:
+        fix = "on each: df -h /var/lib/rancher"
+        yield Row(name="disks", level=Level.LOOK, said=f"{', '.join(silent)} tell no size", fix=fix)
+    elif not small:
+        yield Row(name="disks", level=Level.OK, said="every node has the disk of the stack file")
 
 
 def encryption(settings: Settings, observed: Observed) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from sandbox.edge import service as edge
 from tests.engine.outages import on_host
 from tests.engine.stack import BIN, LAYOUT, awaited, get, kubectl, run
 
-PROXY_MODE = "curl -fsS --max-time 1 http://127.0.0.1:10249/proxyMode || true"
+PROXY_MODE = "/usr/bin/curl -fsS --max-time 1 http://127.0.0.1:10249/proxyMode || true"
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def kube_proxy_in_mode(node: str, mode: str) -> Iterator[None]:
         yield
     finally:
         restarted(usual, "iptables")
-        answers = "curl -s -o /dev/null --max-time 1 http://127.0.0.1:30001/ && echo yes || true"
+        answers = "/usr/bin/curl -s -o /dev/null --max-time 1 http://127.0.0.1:30001/ && echo yes || true"
         awaited(f"NodePorts of {node} answer again", lambda: on_host(host, answers) == "yes\n", timeout=60)
 
 

@@ -34,8 +34,8 @@ def others(deployed: None) -> set[tuple[str, int]]:
 def devnet(others: set[tuple[str, int]]) -> Iterator[Stack]:
     """Devnet as `python -m sandbox up --deploy devnet` brings it up; in the end its volumes are given up as well."""
     stack = Stack("devnet")
-    sandbox("up", "--deploy", "devnet")
     try:
+        sandbox("up", "--deploy", "devnet")
         yield stack
     finally:
         stack.pulumi("destroy", "--yes").ok()

@@ -38,6 +38,7 @@ DECLARED = {
     "podCidr": "10.42.99.0/24",
     "cpu": 16,
     "memory": "64Gi",
+    "disk": "1T",
     "reservedCpu": 1,
     "reservedMemory": "1Gi",
 }
@@ -49,6 +50,7 @@ NOT_HERE = {
     "no version": _ONE_VERSION,
     "newer servers": _ONE_VERSION,
     "less to allocate": "kubelets write what their nodes have; `a neighbour` ends in the same row",
+    "a smaller disk": "the kubelets of the sandbox tell no size of a disk",
     "a lost node with the primary": _AWAY,
     "a lost node with a replica": _AWAY,
     "a lost node with backups": _AWAY,
@@ -152,6 +154,11 @@ CLUSTER = (
         ),
         line=f"stop  room on {WORKER}: the proofs count on 8000m of cpu, other namespaces leave 5…m, in which the stack"
         f" does not fit. Fix: raise cluster.nodes.{WORKER}.reservedCpu by …m, then make prove",
+    ),
+    Case(
+        name="a disk unknown",
+        # The disks of its nodes are directories, and their kubelets are told not to look.
+        line=f"look  disks: {', '.join(NODES)} tell no size. Fix: on each: df -h /var/lib/rancher",
     ),
     Case(
         name="no storage class",

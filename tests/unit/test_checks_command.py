@@ -77,7 +77,7 @@ def test_the_report_says_what_is_proven_and_what_it_rests_on(run: Run) -> None:
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     for line in (
         "requests.cpu 16000m 15000m 15400m 97 % 600m",
-        "srv1117946 5 7500m 31872Mi a pod less of postgres-archive, postgres-backup, postgres-backup-reports,"
+        "srv1117946 5 7500m 31872Mi 772871Mi a pod less of postgres-archive, postgres-backup, postgres-backup-reports,"
         " redis-backup and 1 more ends",
         "postgres StatefulSet 3 1000m 2Gi 0 1 2",
         "srv1089618, srv1089624, srv1092158 now everything runs",

@@ -42,6 +42,7 @@ def node(name: str) -> dict[str, Any]:
         "status": {
             "addresses": [{"type": "InternalIP", "address": given.internal_ip}, {"type": "Hostname", "address": name}],
             "allocatable": {"cpu": "16", "memory": "67108864Ki"},
+            "capacity": {"ephemeral-storage": "960000000Ki"},
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     }
@@ -265,6 +266,18 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
         lambda s: s["pods"].append(pod("x", "srv1089618", "other", **requesting("6", "1Gi"))),
         "stop",
         "the proofs count on 6400m of cpu, other namespaces leave 400m, in which the stack does not fit",
+    ),
+    (
+        "a smaller disk",
+        lambda s: s["nodes"][0]["status"]["capacity"].update({"ephemeral-storage": "480000000Ki"}),
+        "warn",
+        "disk of srv1089618: has 468750Mi, the stack file 1T. Fix: correct cluster.nodes.srv1089618.disk",
+    ),
+    (
+        "a disk unknown",
+        lambda s: s["nodes"][0]["status"].pop("capacity"),
+        "look",
+        "disks: srv1089618 tell no size. Fix: on each: df -h",
     ),
     (
         "no storage class",
