@@ -123,7 +123,7 @@ verify: $(VENV)/.installed ## The deployment checklist on the live stack after a
 BASE ?= origin/main
 report: $(VENV)/.installed ## What a change does to a stack, as a reviewer reads it: STACK=…, BASE=a revision, PREVIEW=…
 	$(STACK_REQUIRED)@$(BIN)/python -m operations.report $(STACK) --base $(BASE) $(if $(PREVIEW),--preview $(PREVIEW)) \
-	  $(if $(CLIENT_SIDE),--client-side)
+	  $(if $(CLIENT_SIDE),--client-side) $(if $(SANDBOX),--sandbox)
 
 pr-check: check check-workflows test-fast report ## What a pull request is checked with: STACK=…, BASE=a revision
 

@@ -303,13 +303,15 @@ def test_a_new_stack_is_all_created_and_one_that_is_gone_says_what_stays() -> No
     assert "what it declares stays until `pulumi destroy --stack mainnet`" in gone.warnings[0]
 
 
-def test_a_preview_with_read_access_says_that_no_server_has_validated_it() -> None:
+def test_a_preview_says_where_it_was_made_and_what_it_is_worth() -> None:
     changes = (Change(operation=Operation.CREATE, kind="Service", name="s", urn="u"),)
     base = Version(label="main", facts=facts())
-    assert compose(facts(), base, changes, client_side=True).source is Source.CLIENT_SIDE
     report = compose(facts(), base, changes)
     assert (report.source, report.changes) == (Source.PREVIEW, changes)
-    assert "which no server has validated" in render(compose(facts(), base, changes, client_side=True))
+    assert "against the live systems" in render(report)
+    assert "which no server has validated" in render(compose(facts(), base, changes, Source.CLIENT_SIDE))
+    assert "in the sandbox, where the base is deployed" in render(compose(facts(), base, changes, Source.SANDBOX))
+    assert compose(facts(), base, source=Source.SANDBOX).source is Source.DECLARED
 
 
 def test_the_json_holds_what_the_comment_says() -> None:
