@@ -22,8 +22,10 @@ CHECKS: tuple[Check, ...] = (
     network.cluster_dns,
     network.proxy_mode,
     network.node_ports,
+    network.closed_node_ports,
     network.web_ports,
     network.namespaces,
+    network.metric_sources,
     network.fabric,
 )
 

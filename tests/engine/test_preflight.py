@@ -20,11 +20,12 @@ from operations.preflight.cluster import BACKEND_ANNOTATION, HOSTNAME_LABEL, ZON
 from operations.preflight.judge import CHECKS
 from sandbox import layout as where
 from sandbox.edge import service as edge
+from sandbox.monitoring import service as monitoring
 from sandbox.stacks import render
 from settings import stackfile
 from settings.rules_placement import CONTROL_PLANE_LABEL
 from tests.engine import mismatches as but
-from tests.engine.stack import BIN, LAYOUT, ROOT, awaited
+from tests.engine.stack import BIN, LAYOUT, ROOT, awaited, get
 from tests.unit.test_preflight import BROKEN, MAINNET, bad, observed
 
 FRANKFURT, WORKER, FIFTH = "srv1092158", "srv1117946", "srv9999999"
@@ -208,6 +209,11 @@ CLUSTER = (
         " Fix: another services.svc-wallet.nodePort, or free it there",
     ),
     Case(
+        name="no kube-state-metrics",
+        line="warn  metrics: no pod of kube-state-metrics runs: alerts on pods and quotas never fire."
+        " Fix: install it where Prometheus scrapes",
+    ),
+    Case(
         name="no monitoring",
         patch={"cluster": {"monitoringNamespace": "watchers"}},
         line="warn  namespace watchers: is not there: nothing scrapes the stack."
@@ -284,6 +290,21 @@ HOSTS = (
         " Fix: on the node: curl http://127.0.0.1:10249/proxyMode, which has to say iptables",
     ),
     Case(
+        name="no node_exporter",
+        stack="mainnet",
+        line=f"warn  metrics: no node_exporter on port 9100 of {', '.join(NODES)}: alerts on nodes never fire."
+        " Fix: install it on every node (prometheus-node-exporter)",
+    ),
+    Case(
+        name="a NodePort of Fabric's",
+        stack="mainnet",
+        broken=lambda: but.existing(
+            but.service("fabric", "explorer", type="NodePort", ports=[{"port": 80, "nodePort": 30500}])
+        ),
+        line="warn  firewall: closes NodePort 30500 of the Service fabric/explorer to all but the nodes and their pods."
+        " Fix: edge.firewall.nodePorts: count, until docs/runbooks/edge-firewall.md shows nobody there",
+    ),
+    Case(
         name="a LoadBalancer",
         stack="mainnet",
         broken=lambda: but.existing(
@@ -328,7 +349,12 @@ Look = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def desk(deployed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The operator's: the sandbox's commands come first, and an agent holds the key that opens the nodes."""
+    """The operator's: the sandbox's commands come first, and an agent holds the key that opens the nodes.
+
+    Nothing watches the cluster, as on the first day.
+    """
+    monitoring.stop(LAYOUT)
+    awaited("nothing watches the cluster", lambda: not get("pods", "monitoring"))
     socket = tmp_path_factory.mktemp("agent") / "socket"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     try:

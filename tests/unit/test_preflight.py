@@ -93,6 +93,7 @@ def healthy() -> dict[str, Any]:
                 for name, each in MAINNET.cluster.nodes.items()
             ),
             *(cluster_dns(name) for name in ("srv1089618", "srv1089624")),
+            pod("kube-state-metrics-1", "srv1117946", "monitoring", image="registry.k8s.io/kube-state-metrics:v2.15.0"),
             # The stack's own pods are what the room is for, and a job that has ended takes none.
             pod("svc-tax", "srv1089618", "backend-mainnet", **requesting("6", "20Gi")),
             {**pod("ended", "srv1089618", **requesting("9", "9Gi")), "status": {"phase": "Succeeded"}},
@@ -103,7 +104,7 @@ def healthy() -> dict[str, Any]:
         ],
         "hosts": {
             name: Host(
-                listening={22: "sshd", 80: "nginx", 443: "nginx"},
+                listening={22: "sshd", 80: "nginx", 443: "nginx", 9100: "prometheus-node"},
                 proxy_mode="iptables",
                 round_trip=dict.fromkeys(addresses, 0.4),
             )
@@ -374,6 +375,24 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
     ("another web server", on_host(listening={80: "apache2"}), "stop", "port 80: apache2 listens on srv1089618"),
     ("a listener that is not shown", on_host(listening={443: ""}), "stop", "a program that is not shown listens"),
     ("a host that does not answer", unreachable, "warn", "not known on srv1089618: Connection timed out"),
+    (
+        "a NodePort of Fabric's",
+        lambda s: s["services"].append(service("explorer", "fabric", {"port": 80, "nodePort": 30500})),
+        "warn",
+        "firewall: closes NodePort 30500 of the Service fabric/explorer to all but the nodes and their pods",
+    ),
+    (
+        "no kube-state-metrics",
+        lambda s: s["pods"].remove(next(each for each in s["pods"] if "kube-state" in each["metadata"]["name"])),
+        "warn",
+        "metrics: no pod of kube-state-metrics runs",
+    ),
+    (
+        "no node_exporter",
+        on_host(listening={22: "sshd", 80: "nginx", 443: "nginx"}),
+        "warn",
+        "metrics: no node_exporter on port 9100 of srv1089618: alerts on nodes never fire",
+    ),
     (
         "no monitoring",
         lambda s: s["namespaces"].pop(1),
