@@ -1,7 +1,8 @@
 """Fit, third part: the volumes that may come to a node fit on its disk (CL-09).
 
 K3s's local volumes are directories of the node, and take what is written to them: neither the scheduler nor the
-provisioner knows of a disk's size. So it is no placement that is judged, but the most that the rules let come to a node.
+provisioner knows of a disk's size. So it is no placement that is judged, but the most that the rules let come to a
+node.
 """
 
 from collections.abc import Iterator

@@ -176,8 +176,8 @@ def _size(container: Document) -> Amounts:
 def disks(settings: Settings, observed: Observed) -> Iterator[Row]:
     """CL-09: a node has the disk that the proofs count on. How full it is, only the node knows."""
     live = by_name(observed.nodes)
-    known = {name: live[name]["status"].get("capacity", {}).get("ephemeral-storage", "") for name in live}
     declared = {name: node.disk for name, node in settings.cluster.nodes.items() if name in live}
+    known = {name: live[name]["status"].get("capacity", {}).get("ephemeral-storage", "") for name in declared}
     silent = [name for name in declared if not known[name]]
     small = 0
     for name, disk in declared.items():

@@ -92,9 +92,11 @@ def metric_sources(settings: Settings, observed: Observed) -> Iterator[Row]:
         yield Row(name="metrics", level=Level.WARN, said=said, fix="install it where Prometheus scrapes")
     if silent and settings.observability.cluster_alerts:
         said = f"no node_exporter on port {NODE_EXPORTER_PORT} of {', '.join(silent)}: alerts on nodes never fire"
-        yield Row(name="metrics", level=Level.WARN, said=said, fix="install it on every node (prometheus-node-exporter)")
+        yield Row(
+            name="metrics", level=Level.WARN, said=said, fix="install it on every node (prometheus-node-exporter)"
+        )
     elif watched:
-        yield Row(name="metrics", level=Level.OK, said="kube-state-metrics and node_exporter are there")
+        yield Row(name="metrics", level=Level.OK, said="what the alerts read is exported")
 
 
 def namespaces(settings: Settings, observed: Observed) -> Iterator[Row]:

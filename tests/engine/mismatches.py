@@ -1,4 +1,4 @@
-"""A cluster and hosts that are not what a stack file says: each begins when it is entered, and is put back at its end."""
+"""A cluster and hosts that are not what a stack file says, each from when it is entered to when it is left."""
 
 import json
 import signal

@@ -45,9 +45,7 @@ def devnet(others: set[tuple[str, int]]) -> Iterator[Stack]:
         kubectl("delete", "pv", *own)
 
 
-def test_devnet_is_deployed_beside_the_other_two_without_a_clash(
-    others: set[tuple[str, int]], devnet: Stack
-) -> None:
+def test_devnet_is_deployed_beside_the_other_two_without_a_clash(others: set[tuple[str, int]], devnet: Stack) -> None:
     devnet.pulumi("preview", "--expect-no-changes").ok()
     own = [pod for pod in get("pods", devnet.namespace) if pod["metadata"]["ownerReferences"][0]["kind"] != "Job"]
     assert len(own) == len({pod["metadata"]["labels"]["app"] for pod in own}) == 15

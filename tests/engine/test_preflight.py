@@ -175,8 +175,8 @@ CLUSTER = (
     ),
     Case(
         name="an overlay unknown",
-        line="warn  encryption: the overlay is unknown: but for the databases, which speak TLS, pods of 4 sites may talk"
-        " in clear. Fix: --flannel-backend=wireguard-native on the servers, or a private network",
+        line="warn  encryption: the overlay is unknown: but for the databases, which speak TLS, pods of 4 sites may"
+        " talk in clear. Fix: --flannel-backend=wireguard-native on the servers, or a private network",
     ),
     Case(
         name="an overlay in clear",
@@ -187,8 +187,8 @@ CLUSTER = (
     Case(
         name="one cluster DNS",
         broken=but.one_cluster_dns,
-        line="warn  cluster DNS: on srv… alone: if that is lost, no failover of a database finds an instance. Fix: kubectl"
-        " -n kube-system scale deployment coredns --replicas=2, and see that they are on two nodes",
+        line="warn  cluster DNS: on srv… alone: if that is lost, no failover of a database finds an instance. Fix:"
+        " kubectl -n kube-system scale deployment coredns --replicas=2, and see that they are on two nodes",
     ),
     Case(
         name="a NodePort taken",
@@ -239,8 +239,8 @@ CLUSTER = (
     Case(
         name="another port of Fabric's pods",
         broken=lambda: but.service_port("fabric-testnet", "peer0-org1", "targetPort", 17051),
-        line="warn  Fabric peer0-org1.fabric-testnet.svc.cluster.local:7051: leads to the pods' port 17051, and policies"
-        " open 7051. Fix: let the Service keep the pods' port",
+        line="warn  Fabric peer0-org1.fabric-testnet.svc.cluster.local:7051: leads to the pods' port 17051, and"
+        " policies open 7051. Fix: let the Service keep the pods' port",
     ),
 )
 HOSTS = (
@@ -260,14 +260,15 @@ HOSTS = (
         ),
         line="warn  volume of postgres-9: the pod finds no node: 0/4 nodes are available: …. Fix: nothing if the node"
         " returns; if it never does: kubectl -n backend-mainnet delete pvc postgres-data-postgres-2 --wait=false &&"
-        " kubectl -n backend-mainnet delete pod postgres-9 --force; it copies from its peers (docs/runbooks/volumes.md)",
+        " kubectl -n backend-mainnet delete pod postgres-9 --force; it copies from its peers"
+        " (docs/runbooks/volumes.md)",
     ),
     Case(
         name="nodes far apart",
         stack="mainnet",
         broken=lambda: but.far_away(WORKER, "80ms"),
-        line="warn  round trips: up to 8… ms (srv… to srv…): about 1… commits a second and connection. Fix: nothing that"
-        " a setting changes; K3s supports servers of one site alone",
+        line="warn  round trips: up to 8… ms (srv… to srv…): about 1… commits a second and connection. Fix: nothing"
+        " that a setting changes; K3s supports servers of one site alone",
     ),
     Case(
         name="no round trips",
@@ -339,8 +340,8 @@ HOSTS = (
         name="a host that does not answer",
         stack="mainnet",
         broken=lambda: but.ssh_refused(FRANKFURT),
-        line=f"warn  ports 80 and 443: not known on {FRANKFURT}: not reachable over SSH: ssh: connect to host … port 22:"
-        " Connection refused. Fix: on the node: ss -ltnp",
+        line=f"warn  ports 80 and 443: not known on {FRANKFURT}: not reachable over SSH: ssh: connect to host … port"
+        " 22: Connection refused. Fix: on the node: ss -ltnp",
     ),
 )
 CASES = (*CLUSTER, *HOSTS)
@@ -370,9 +371,7 @@ def desk(deployed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.fixture
-def look(
-    desk: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Look:
+def look(desk: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Look:
     """What `make preflight` prints of a stack, with a patch of its stack file."""
 
     def looked(stack: str, patch: Mapping[str, object]) -> str:

@@ -191,7 +191,11 @@ SUMMARY = Summary(
         Room(path="quota.requests.cpu", hard="4000m", steady="3000m", peak="3500m", free="500m", used_percent=88),
         Room(path="quota.pods", hard="10", steady="8", peak="9", free="1", used_percent=90),
     ),
-    nodes=(Node(name="a", pods=8, cpu_left="1m", memory_left="1Gi", disk_left="9Gi", lost="everything runs", drained="ends"),),
+    nodes=(
+        Node(
+            name="a", pods=8, cpu_left="1m", memory_left="1Gi", disk_left="9Gi", lost="everything runs", drained="ends"
+        ),
+    ),
     failover=(
         Switch(enabled=("a", "b"), now=False, left="everything runs"),
         Switch(enabled=("b",), now=True, left="no majority of postgres"),
