@@ -15,6 +15,7 @@ from sandbox.edge import service as edge
 from tests.engine.outages import on_host
 from tests.engine.stack import BIN, LAYOUT, awaited, get, kubectl, run
 
+SLOW_ECHO = Path(__file__).parent / "files" / "slow-echo.py"
 PROXY_MODE = "/usr/bin/curl -fsS --max-time 1 http://127.0.0.1:10249/proxyMode || true"
 
 
@@ -157,29 +158,31 @@ def one_cluster_dns() -> Iterator[None]:
 
 
 @contextmanager
-def far_away(node: str, delay: str) -> Iterator[None]:
-    """A node whose packets take a while."""
-    queue = ("dev", "eth0", "root")
-    netns.run_in(LAYOUT, node, ["tc", "qdisc", "add", *queue, "netem", "delay", delay])
-    try:
-        yield
-    finally:
-        netns.run_in(LAYOUT, node, ["tc", "qdisc", "del", *queue])
+def far_away(node: str, seconds: float) -> Iterator[None]:
+    """A node from which an answer takes a while."""
+    argv = [*netns.enter_argv(LAYOUT, node), "python3", str(SLOW_ECHO), str(seconds)]
+    with no_echo(node), subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as answering:
+        try:
+            assert answering.stdout
+            assert answering.stdout.readline() == "ready\n"
+            yield
+        finally:
+            answering.kill()
 
 
 @contextmanager
-def no_echo() -> Iterator[None]:
+def no_echo(*nodes: str) -> Iterator[None]:
     """Nodes that answer no ping, as some providers have it."""
-    _echo("1")
+    _echo(nodes, "1")
     try:
         yield
     finally:
-        _echo("0")
+        _echo(nodes, "0")
 
 
-def _echo(ignored: str) -> None:
-    for spec in where.NODES:
-        netns.run_in(LAYOUT, spec.name, ["sysctl", "-q", "-w", f"net.ipv4.icmp_echo_ignore_all={ignored}"])
+def _echo(nodes: tuple[str, ...], ignored: str) -> None:
+    for node in nodes:
+        netns.run_in(LAYOUT, node, ["sysctl", "-q", "-w", f"net.ipv4.icmp_echo_ignore_all={ignored}"])
 
 
 @contextmanager
