@@ -115,7 +115,7 @@ prove: $(VENV)/.installed ## Prove a stack file without Pulumi and without acces
 	$(STACK_REQUIRED)@$(BIN)/python -m checks $(STACK)
 
 preflight: $(VENV)/.installed ## Look at the live cluster and hosts before a deployment, read-only: STACK=…
-	$(STACK_REQUIRED)@$(BIN)/python -m operations.preflight $(STACK)
+	$(STACK_REQUIRED)@$(BIN)/python -m operations.preflight $(STACK) $(if $(CONFIG_FILE),--config-file $(CONFIG_FILE))
 
 verify: $(VENV)/.installed ## The deployment checklist on the live stack after an `up`, read-only: STACK=…
 	$(STACK_REQUIRED)@$(BIN)/python -m operations.verify $(STACK) $(if $(CONFIG_FILE),--config-file $(CONFIG_FILE))
@@ -123,7 +123,7 @@ verify: $(VENV)/.installed ## The deployment checklist on the live stack after a
 BASE ?= origin/main
 report: $(VENV)/.installed ## What a change does to a stack, as a reviewer reads it: STACK=…, BASE=a revision, PREVIEW=…
 	$(STACK_REQUIRED)@$(BIN)/python -m operations.report $(STACK) --base $(BASE) $(if $(PREVIEW),--preview $(PREVIEW)) \
-	  $(if $(CLIENT_SIDE),--client-side)
+	  $(if $(CLIENT_SIDE),--client-side) $(if $(SANDBOX),--sandbox)
 
 pr-check: check check-workflows test-fast report ## What a pull request is checked with: STACK=…, BASE=a revision
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from datetime import date
 
-from checks import certificates, drain, failover, fit, promotion, quota, reachability, sizes
+from checks import certificates, disks, drain, failover, fit, promotion, quota, reachability, sizes
 from checks.findings import Finding, Judgement, judge
 from settings.model import Settings
 
 PROOFS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     sizes.find,
     quota.find,
+    disks.find,
     promotion.find,
     reachability.find,
 )

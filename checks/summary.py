@@ -7,6 +7,7 @@ from datetime import date
 from itertools import takewhile
 
 from checks import drain, failover, fit, prove, quota
+from checks.disks import disks
 from checks.findings import Accepted, Finding, Judgement, judge
 from checks.fit import Loss, Placed, listed
 from checks.intent import intent
@@ -41,12 +42,16 @@ class Room:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node with one placement of the stack on it. ``lost`` and ``drained`` say what its loss and its drain leave."""
+    """A node with one placement of the stack on it. ``lost`` and ``drained`` say what its loss and its drain leave.
+
+    ``disk_left`` is what every volume that may come to it leaves when full, and the reserve of the kubelet.
+    """
 
     name: str
     pods: int
     cpu_left: str
     memory_left: str
+    disk_left: str
     lost: str
     drained: str
 
@@ -115,7 +120,7 @@ def summarise(settings: Settings, today: date) -> Summary:
         accepted=_lines(found.accepted),
         placement=_placement(stack),
         quota=tuple(_quota(settings, stack)),
-        nodes=tuple(_nodes(stack)),
+        nodes=tuple(_nodes(settings, stack)),
         failover=tuple(_failover(settings, stack)),
         hostname=settings.dns.hostname if settings.dns else None,
         roll_outs=tuple(_roll_out(each) for each in stack.workloads if each.lasting),
@@ -171,10 +176,11 @@ def _percent(used: int, hard: int) -> int:
     return -(-used * 100 // hard) if hard else 100
 
 
-def _nodes(stack: Placed) -> Iterator[Node]:
+def _nodes(settings: Settings, stack: Placed) -> Iterator[Node]:
     if not stack.verdict.placements:
         return
     placement = stack.verdict.placements[0]
+    left = {each.node: each.usable - each.most for each in disks(settings)}
     blocked = {each.node: each.blocked_by for each in drain.drains(stack)}
     for host in stack.hosts:
         here = Counter({name: nodes.count(host.name) for name, nodes in placement.items()})
@@ -184,6 +190,7 @@ def _nodes(stack: Placed) -> Iterator[Node]:
             pods=here.total(),
             cpu_left=cores(host.free.cpu - used.cpu),
             memory_left=mebibytes(host.free.memory - used.memory),
+            disk_left=mebibytes(left[host.name]),
             lost=_left(fit.lost(stack, [host.name])),
             drained=f"held up by {listed(blocked[host.name])}" if blocked[host.name] else "ends",
         )
@@ -285,8 +292,8 @@ def quota_table(rooms: tuple[Room, ...], before: Mapping[str, Room] | None = Non
 def node_table(nodes: tuple[Node, ...]) -> Table:
     """The nodes with one placement, and what the loss and the drain of each leave."""
     return Table(
-        header=("node", "pods", "CPU left", "memory left", "if it is lost", "drain"),
-        rows=tuple((n.name, str(n.pods), n.cpu_left, n.memory_left, n.lost, n.drained) for n in nodes),
+        header=("node", "pods", "CPU left", "memory left", "disk left", "if it is lost", "drain"),
+        rows=tuple((n.name, str(n.pods), n.cpu_left, n.memory_left, n.disk_left, n.lost, n.drained) for n in nodes),
     )
 
 

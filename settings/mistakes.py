@@ -14,6 +14,7 @@ from settings.problems import Problem, path_of, shown
 
 # What an operator cannot know by heart and `make configure` reads, generates, resolves or asks for.
 CONFIGURED = ("cluster.nodes.", "edge.ssh.", "edge.acme.email", "dns.zoneId", "images.", "tls.", "secrets.")
+_OF_A_NODE = (".internalIp", ".podCidr")
 
 _TEXT = ("not text", "put it in quotes")
 _WHOLE_NUMBER = ("not a whole number", "write a whole number without quotes")
@@ -83,7 +84,8 @@ def _missing(location: tuple[str | int, ...]) -> Iterator[Problem]:
     section = _section_at(location[:-1])
     description = next((f.description for f in section.model_fields.values() if f.alias == location[-1]), None)
     about = f" ({_REFERENCES.sub('', description.split('. ')[0].rstrip('.'))})" if description else ""
-    remedy = "run `make configure STACK=…`" if path.startswith(CONFIGURED) else "add it to the stack file"
+    asked = path.startswith(CONFIGURED) and (not path.startswith("cluster.nodes.") or path.endswith(_OF_A_NODE))
+    remedy = "run `make configure STACK=…`" if asked else "add it to the stack file"
     yield Problem(path, f"missing{about}", remedy)
 
 

@@ -106,6 +106,7 @@ class Node(Section):
     )
     cpu: Quantity = Field(description="Cores of the machine.")
     memory: Memory = Field(description="Memory of the machine.")
+    disk: Memory = Field(description="Disk of the machine, where the volumes are (CL-05 to CL-10).")
     reserved_cpu: Quantity = Field(description="Cores that Fabric and the system use on the node (CL-11).")
     reserved_memory: Memory = Field(description="Memory that Fabric and the system use on the node (CL-11).")
 

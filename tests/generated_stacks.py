@@ -88,6 +88,7 @@ def _cluster(
             pod_cidr=f"10.98.{number}.0/24",
             cpu=f"{cpu + reserved}m",
             memory=str(memory + reserved * _MIB),
+            disk="1T",
             reserved_cpu=f"{reserved}m",
             reserved_memory=f"{reserved}Mi",
         )

@@ -1,15 +1,19 @@
-"""The servers, the nodes and their room, the overlay and the volumes."""
+"""The servers, the nodes, their room and their disks, the overlay and the volumes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from checks.disks import KEPT_PERCENT
 from checks.fit import hosts as declared_hosts
+from checks.fit import placed
+from checks.placement import Outcome
 from checks.quota import cores, mebibytes
-from checks.workloads import NOTHING, Amounts, millicores, whole_bytes
+from checks.workloads import NOTHING, Amounts, millicores, whole_bytes, workloads
 from operations.preflight.observed import Document, Observed
 from operations.preflight.rows import Level, Row, by_name
 from settings.model import NodeRole, Settings
 from settings.rules_placement import CONTROL_PLANE_LABEL
+from settings.rules_placement import hosts as allowed_hosts
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -87,35 +91,67 @@ def _network(row: str, name: str, live: Document, settings: Settings) -> Iterato
 
 
 def room(settings: Settings, observed: Observed) -> Iterator[Row]:
-    """CL-11, X-04: what the fit proof takes for free on a node is free of other pods' requests."""
+    """CL-11, X-04: what the fit proof takes for free on a node is free of other pods' requests.
+
+    Environments share nodes, and each one's proofs know of itself alone: less than they count on stops a deployment
+    only where the stack does not fit in it. Nodes on which no pod of the stack may be are none of its business.
+    """
     live = by_name(observed.nodes)
-    short = 0
-    for host in declared_hosts(settings.cluster):
-        if host.name not in live:
-            continue
-        allocatable = live[host.name]["status"]["allocatable"]
-        others = [
-            pod
-            for pod in observed.pods
-            if pod["spec"].get("nodeName") == host.name
-            and pod["metadata"]["namespace"] != settings.environment.namespace
-            and pod["status"].get("phase") not in {"Succeeded", "Failed"}
-        ]
-        taken = sum((_requests(pod) for pod in others), NOTHING)
-        left = Amounts(
-            cpu=millicores(allocatable["cpu"]) - taken.cpu, memory=whole_bytes(allocatable["memory"]) - taken.memory
-        )
+    used = {name for each in workloads(settings) for name in allowed_hosts(each.placement, settings.cluster)}
+    hosts = [host for host in declared_hosts(settings.cluster) if host.name in live and host.name in used]
+    left = {host.name: _left(live[host.name], settings, observed) for host in hosts}
+    short = [
+        (host.name, key, free, there, written)
+        for host in hosts
         for key, free, there, written in (
-            ("Cpu", host.free.cpu, left.cpu, cores),
-            ("Memory", host.free.memory, left.memory, mebibytes),
-        ):
-            if there < free:
-                short += 1
-                said = f"the proofs count on {written(free)} of {key.lower()}, other namespaces leave {written(there)}"
-                fix = f"raise cluster.nodes.{host.name}.reserved{key} by {written(free - there)}"
-                yield Row(name=f"room on {host.name}", level=Level.STOP, said=said, fix=fix)
+            ("Cpu", host.free.cpu, left[host.name].cpu, cores),
+            ("Memory", host.free.memory, left[host.name].memory, mebibytes),
+        )
+        if there < free
+    ]
     if not short:
-        yield Row(name="room", level=Level.OK, said="every node has as much left as the proofs count on")
+        yield Row(name="room", level=Level.OK, said="every node of the stack has as much left as the proofs count on")
+        return
+    fits = _fits(settings, left)
+    for name, key, free, there, written in short:
+        counted = f"the proofs count on {written(free)} of {key.lower()}, other namespaces leave {written(there)}"
+        yield Row(
+            name=f"room on {name}",
+            level=Level.WARN if fits else Level.STOP,
+            said=f"{counted}, in which the stack {'still fits' if fits else 'does not fit'}",
+            fix=f"raise cluster.nodes.{name}.reserved{key} by {written(free - there)}, then make prove",
+        )
+
+
+def _left(node: Document, settings: Settings, observed: Observed) -> Amounts:
+    """What the pods of other namespaces leave of a node; less than nothing where they ask for more than it has."""
+    allocatable = node["status"]["allocatable"]
+    others = (
+        pod
+        for pod in observed.pods
+        if pod["spec"].get("nodeName") == node["metadata"]["name"]
+        and pod["metadata"]["namespace"] != settings.environment.namespace
+        and pod["status"].get("phase") not in {"Succeeded", "Failed"}
+    )
+    taken = sum((_requests(pod) for pod in others), NOTHING)
+    return Amounts(
+        cpu=millicores(allocatable["cpu"]) - taken.cpu, memory=whole_bytes(allocatable["memory"]) - taken.memory
+    )
+
+
+def _fits(settings: Settings, left: Mapping[str, Amounts]) -> bool:
+    """Whether every pod finds a node on nodes that have no more than this left."""
+    nodes = dict(settings.cluster.nodes)
+    for host in declared_hosts(settings.cluster):
+        there = left.get(host.name, host.free)
+        taken = Amounts(
+            cpu=host.capacity.cpu - max(0, min(there.cpu, host.free.cpu)),
+            memory=host.capacity.memory - max(0, min(there.memory, host.free.memory)),
+        )
+        reserved = {"reserved_cpu": cores(taken.cpu), "reserved_memory": str(taken.memory)}
+        nodes[host.name] = nodes[host.name].model_copy(update=reserved)
+    cluster = settings.cluster.model_copy(update={"nodes": nodes})
+    return placed(settings.model_copy(update={"cluster": cluster})).verdict.outcome is Outcome.FITS
 
 
 def _requests(pod: Document) -> Amounts:
@@ -135,6 +171,27 @@ def _requests(pod: Document) -> Amounts:
 def _size(container: Document) -> Amounts:
     requests = container.get("resources", {}).get("requests", {})
     return Amounts(cpu=millicores(requests.get("cpu", "0")), memory=whole_bytes(requests.get("memory", "0")))
+
+
+def disks(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """CL-09: a node has the disk that the proofs count on. How full it is, only the node knows."""
+    live = by_name(observed.nodes)
+    declared = {name: node.disk for name, node in settings.cluster.nodes.items() if name in live}
+    known = {name: live[name]["status"].get("capacity", {}).get("ephemeral-storage", "") for name in declared}
+    silent = [name for name in declared if not known[name]]
+    small = 0
+    for name, disk in declared.items():
+        # A file system has a little less than its disk.
+        if known[name] and whole_bytes(known[name]) < whole_bytes(disk) * (100 - KEPT_PERCENT) // 100:
+            small += 1
+            said = f"has {mebibytes(whole_bytes(known[name]))}, the stack file {disk}"
+            fix = f"correct cluster.nodes.{name}.disk, then make prove"
+            yield Row(name=f"disk of {name}", level=Level.WARN, said=said, fix=fix)
+    if silent:
+        fix = "on each: df -h /var/lib/rancher"
+        yield Row(name="disks", level=Level.LOOK, said=f"{', '.join(silent)} tell no size", fix=fix)
+    elif not small:
+        yield Row(name="disks", level=Level.OK, said="every node has the disk of the stack file")
 
 
 def encryption(settings: Settings, observed: Observed) -> Iterator[Row]:

@@ -14,6 +14,7 @@ CHECKS: tuple[Check, ...] = (
     cluster.server_version,
     cluster.nodes,
     cluster.room,
+    cluster.disks,
     cluster.storage,
     volumes.pinned_volumes,
     cluster.encryption,
@@ -21,8 +22,10 @@ CHECKS: tuple[Check, ...] = (
     network.cluster_dns,
     network.proxy_mode,
     network.node_ports,
+    network.closed_node_ports,
     network.web_ports,
     network.namespaces,
+    network.metric_sources,
     network.fabric,
 )
 

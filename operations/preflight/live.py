@@ -19,24 +19,25 @@ SCRIPT = Path(__file__).with_name("host.sh")
 
 
 def observe(settings: Settings, missing: tuple[str, ...]) -> Observed:
-    """Look at everything. ``missing`` are paths of the stack file that only have a stand-in."""
-    hosts: dict[str, Host] = {}
-    unreachable: dict[str, str] = {}
-    for name, answer in _hosts(settings, missing):
-        if isinstance(answer, Host):
-            hosts[name] = answer
-        else:
-            unreachable[name] = answer
-    return Observed(
-        version=kubectl_json(settings.cluster, "version"),
-        nodes=_list(settings, "nodes"),
-        namespaces=_list(settings, "namespaces"),
-        services=_list(settings, "services", "--all-namespaces"),
-        pods=_list(settings, "pods", "--all-namespaces"),
-        storage_classes=_list(settings, "storageclasses"),
-        hosts=hosts,
-        unreachable=unreachable,
-    )
+    """Look at everything at once. ``missing`` are paths of the stack file that only have a stand-in."""
+    with ThreadPoolExecutor() as pool:
+        version = pool.submit(kubectl_json, settings.cluster, "version")
+        nodes = pool.submit(_list, settings, "nodes")
+        namespaces = pool.submit(_list, settings, "namespaces")
+        services = pool.submit(_list, settings, "services", "--all-namespaces")
+        pods = pool.submit(_list, settings, "pods", "--all-namespaces")
+        storage_classes = pool.submit(_list, settings, "storageclasses")
+        answers = dict(_hosts(settings, missing))
+        return Observed(
+            version=version.result(),
+            nodes=nodes.result(),
+            namespaces=namespaces.result(),
+            services=services.result(),
+            pods=pods.result(),
+            storage_classes=storage_classes.result(),
+            hosts={name: answer for name, answer in answers.items() if isinstance(answer, Host)},
+            unreachable={name: answer for name, answer in answers.items() if isinstance(answer, str)},
+        )
 
 
 def _list(settings: Settings, kind: str, *argv: str) -> tuple[Document, ...]:

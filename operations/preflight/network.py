@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator
 
 from operations.preflight.observed import Document, Observed
 from operations.preflight.rows import Level, Row, by_name
-from settings.model import Settings
+from settings.model import NodePortAccess, Settings
+from settings.rules_exposure import NODE_PORTS
 
 WEB_PORTS = (80, 443)
 # Programs that may hold ports 80 and 443: the edge's own.
 WEB_PROGRAMS = frozenset({"nginx"})
+# https://github.com/prometheus/prometheus/wiki/Default-port-allocations
+NODE_EXPORTER_PORT = 9100
 # Within one site; beyond it every commit that waits for a standby is slower by as much (X-60).
 SLOW_ROUND_TRIP_MS = 10
 
@@ -48,6 +51,52 @@ def node_ports(settings: Settings, observed: Observed) -> Iterator[Row]:
                 yield Row(name=f"NodePort {port['nodePort']}", level=Level.STOP, said=said, fix=fix)
     if not taken:
         yield Row(name="NodePorts", level=Level.OK, said=f"{len(wanted)} are free or the stack's own")
+
+
+def closed_node_ports(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """X-16: the firewall closes every NodePort to the outside, and not the environments' alone."""
+    firewall = settings.edge.firewall if settings.edge else None
+    if firewall is None or firewall.node_ports is not NodePortAccess.ENFORCE:
+        yield Row(name="firewall", level=Level.OK, said="it drops nothing on its way to a NodePort")
+        return
+    own = {port for ports in NODE_PORTS.values() for port in ports}
+    others = {
+        port["nodePort"]: _full_name(service)
+        for service in observed.services
+        for port in service["spec"].get("ports", [])
+        if port.get("nodePort") and port["nodePort"] not in own
+    }
+    for port, service in sorted(others.items()):
+        said = f"closes NodePort {port} of the Service {service} to all but the nodes and their pods"
+        fix = "edge.firewall.nodePorts: count, until docs/runbooks/edge-firewall.md shows nobody there"
+        yield Row(name="firewall", level=Level.WARN, said=said, fix=fix)
+    if not others:
+        yield Row(name="firewall", level=Level.OK, said="it closes no NodePort of others")
+
+
+def metric_sources(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """X-30: alerts on pods, quotas and nodes read what other programs of the cluster export, or never fire."""
+    if settings.observability is None:
+        yield Row(name="metrics", level=Level.OK, said="the stack alerts nobody")
+        return
+    images = [
+        container.get("image", "")
+        for pod in observed.pods
+        if pod["status"].get("phase") == "Running"
+        for container in pod["spec"].get("containers", [])
+    ]
+    watched = any("kube-state-metrics" in image for image in images)
+    silent = [name for name, host in observed.hosts.items() if NODE_EXPORTER_PORT not in host.listening]
+    if not watched:
+        said = "no pod of kube-state-metrics runs: alerts on pods and quotas never fire"
+        yield Row(name="metrics", level=Level.WARN, said=said, fix="install it where Prometheus scrapes")
+    if silent and settings.observability.cluster_alerts:
+        said = f"no node_exporter on port {NODE_EXPORTER_PORT} of {', '.join(silent)}: alerts on nodes never fire"
+        yield Row(
+            name="metrics", level=Level.WARN, said=said, fix="install it on every node (prometheus-node-exporter)"
+        )
+    elif watched:
+        yield Row(name="metrics", level=Level.OK, said="what the alerts read is exported")
 
 
 def namespaces(settings: Settings, observed: Observed) -> Iterator[Row]:
@@ -172,4 +221,6 @@ def _full_name(document: Document) -> str:
 
 
 def _why(observed: Observed, name: str) -> str:
+    if name in observed.hosts:
+        return "nothing there tells it"
     return observed.unreachable.get(name, "the host was not asked")

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from operations.report.changes import of_preview
-from operations.report.compose import Report, compose
+from operations.report.compose import Report, Source, compose
 from operations.report.markdown import render
 from operations.report.versions import VersionError, both
 
@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("stack", help="the stack's name, as in Pulumi.<stack>.yaml")
     parser.add_argument("--base", default="origin/main", help="what to compare with: a git revision or a stack file")
     parser.add_argument("--preview", type=Path, help="output of `pulumi preview --json`, made with access")
-    parser.add_argument("--client-side", action="store_true", help="the preview was made with read access alone")
+    made = parser.add_mutually_exclusive_group()
+    made.add_argument("--client-side", action="store_true", help="the preview was made with read access alone")
+    made.add_argument("--sandbox", action="store_true", help="the preview was made in the sandbox")
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
     arguments = parser.parse_args()
     try:
@@ -41,7 +43,8 @@ def main() -> int:
     except OSError as error:
         print(f"{error.filename}: {error.strerror}. Fix: name a file that exists", file=sys.stderr)
         return IMPOSSIBLE
-    report = compose(head, base, preview, client_side=arguments.client_side)
+    source = Source.SANDBOX if arguments.sandbox else Source.CLIENT_SIDE if arguments.client_side else Source.PREVIEW
+    report = compose(head, base, preview, source)
     print(as_json(report) if arguments.json else render(report), end="")
     return 0 if report.passes else FAILED
 

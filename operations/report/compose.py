@@ -27,6 +27,7 @@ class Source(StrEnum):
 
     DECLARED = "what both versions declare, compared without access: what the live systems hold is not in it"
     PREVIEW = "the engine's preview against the live systems"
+    SANDBOX = "the engine's preview in the sandbox, where the base is deployed: what the live systems hold is not in it"
     CLIENT_SIDE = "the engine's preview with read access: a client-side diff, which no server has validated"
 
 
@@ -86,19 +87,16 @@ class Report:
 
 
 def compose(
-    head: Facts, base: Version, preview: tuple[Change, ...] | None = None, *, client_side: bool = False
+    head: Facts, base: Version, preview: tuple[Change, ...] | None = None, source: Source = Source.PREVIEW
 ) -> Report:
-    """Compare two versions. With ``preview``, the changes are the engine's."""
+    """Compare two versions. With ``preview``, the changes are the engine's; ``source`` is where it made them."""
     before = base.facts
-    source = Source.DECLARED
-    changes = _declared_changes(head, before)
-    if preview is not None:
-        source, changes = Source.CLIENT_SIDE if client_side else Source.PREVIEW, preview
+    changes = _declared_changes(head, before) if preview is None else preview
     return Report(
         stack=head.stack,
         base=base.label,
         base_unknown=_unknown(base),
-        source=source,
+        source=Source.DECLARED if preview is None else source,
         verdict=_verdict(head),
         problems=head.problems,
         missing=head.missing,

@@ -48,12 +48,22 @@ def seed(root: Path) -> None:
     """
     store = _store()
     root.mkdir(parents=True, exist_ok=True)
-    linked = root.stat().st_dev == store.stat().st_dev
-    run(["cp", "-a", *(["-l"] if linked else []), f"{store}/.", str(root)])
+    run(["cp", "-a", *(["-l"] if can_link(store, root) else []), f"{store}/.", str(root)], timeout=_IMPORT_TIMEOUT)
     for database in store.rglob("*.db"):
         copy = root / database.relative_to(store)
         copy.unlink()
         shutil.copy2(database, copy)
+
+
+def can_link(store: Path, root: Path) -> bool:
+    """Whether files of one directory can be linked into the other: the kernel asks for one mount, not for one disk."""
+    probe = root / ".probe"
+    try:
+        probe.hardlink_to(next(path for path in store.rglob("*") if path.is_file()))
+    except OSError:
+        return False
+    probe.unlink()
+    return True
 
 
 def _store() -> Path:

@@ -117,7 +117,7 @@ def patch(size: int) -> dict[str, object]:
     names = [f"generated-{number:03}" for number in range(size)]
     sizes = {"cpu": "1000", "memory": "2000Gi"}
     own = scratch.settings("grown", NAMESPACE)
-    place = {"role": "worker", "region": "Simulated", "zone": "simulated", **_NODE_SIZE}
+    place = {"role": "worker", "region": "Simulated", "zone": "simulated", "disk": "10T", **_NODE_SIZE}
     nodes = {
         name: {
             **place,

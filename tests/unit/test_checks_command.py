@@ -77,7 +77,7 @@ def test_the_report_says_what_is_proven_and_what_it_rests_on(run: Run) -> None:
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     for line in (
         "requests.cpu 16000m 15100m 15500m 97 % 500m",
-        "srv1117946 6 7400m 31Gi a pod less of postgres-archive, postgres-backup, postgres-backup-reports,"
+        "srv1117946 6 7400m 31Gi 772871Mi a pod less of postgres-archive, postgres-backup, postgres-backup-reports,"
         " postgres-base-backup-reports and 2 more ends",
         "postgres StatefulSet 3 1000m 2Gi 0 1 2",
         "srv1089618, srv1089624, srv1092158 now everything runs",

@@ -42,6 +42,7 @@ def node(name: str) -> dict[str, Any]:
         "status": {
             "addresses": [{"type": "InternalIP", "address": given.internal_ip}, {"type": "Hostname", "address": name}],
             "allocatable": {"cpu": "16", "memory": "67108864Ki"},
+            "capacity": {"ephemeral-storage": "960000000Ki"},
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     }
@@ -92,6 +93,7 @@ def healthy() -> dict[str, Any]:
                 for name, each in MAINNET.cluster.nodes.items()
             ),
             *(cluster_dns(name) for name in ("srv1089618", "srv1089624")),
+            pod("kube-state-metrics-1", "srv1117946", "monitoring", image="registry.k8s.io/kube-state-metrics:v2.15.0"),
             # The stack's own pods are what the room is for, and a job that has ended takes none.
             pod("svc-tax", "srv1089618", "backend-mainnet", **requesting("6", "20Gi")),
             {**pod("ended", "srv1089618", **requesting("9", "9Gi")), "status": {"phase": "Succeeded"}},
@@ -102,7 +104,7 @@ def healthy() -> dict[str, Any]:
         ],
         "hosts": {
             name: Host(
-                listening={22: "sshd", 80: "nginx", 443: "nginx"},
+                listening={22: "sshd", 80: "nginx", 443: "nginx", 9100: "prometheus-node"},
                 proxy_mode="iptables",
                 round_trip=dict.fromkeys(addresses, 0.4),
             )
@@ -251,14 +253,32 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
     (
         "less to allocate",
         lambda s: s["nodes"][0]["status"]["allocatable"].update(cpu="15500m"),
-        "stop",
+        "warn",
         "raise cluster.nodes.srv1089618.reservedCpu by 500m",
     ),
     (
         "a neighbour",
         lambda s: s["pods"].append(pod("x", "srv1117946", "other", **requesting("1m", "1Gi"))),
+        "warn",
+        "other namespaces leave 31Gi, in which the stack still fits",
+    ),
+    (
+        "a neighbour that takes the room",
+        lambda s: s["pods"].append(pod("x", "srv1089618", "other", **requesting("6", "1Gi"))),
         "stop",
-        "other namespaces leave 31Gi",
+        "the proofs count on 6400m of cpu, other namespaces leave 400m, in which the stack does not fit",
+    ),
+    (
+        "a smaller disk",
+        lambda s: s["nodes"][0]["status"]["capacity"].update({"ephemeral-storage": "480000000Ki"}),
+        "warn",
+        "disk of srv1089618: has 468750Mi, the stack file 1T. Fix: correct cluster.nodes.srv1089618.disk",
+    ),
+    (
+        "a disk unknown",
+        lambda s: s["nodes"][0]["status"].pop("capacity"),
+        "look",
+        "disks: srv1089618 tell no size. Fix: on each: df -h",
     ),
     (
         "no storage class",
@@ -327,7 +347,7 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
         "cluster DNS: on srv1089618 alone: if that is lost, no failover of a database finds an instance",
     ),
     ("nftables", on_host(proxy_mode="nftables"), "stop", "in nftables mode nothing answers on 127.0.0.1"),
-    ("no proxy mode", on_host(proxy_mode=""), "warn", "its mode is not known: the host was not asked"),
+    ("no proxy mode", on_host(proxy_mode=""), "warn", "its mode is not known: nothing there tells it"),
     (
         "a NodePort taken",
         lambda s: s["services"].append(service("web", "other", {"port": 1, "nodePort": 30003})),
@@ -355,6 +375,24 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
     ("another web server", on_host(listening={80: "apache2"}), "stop", "port 80: apache2 listens on srv1089618"),
     ("a listener that is not shown", on_host(listening={443: ""}), "stop", "a program that is not shown listens"),
     ("a host that does not answer", unreachable, "warn", "not known on srv1089618: Connection timed out"),
+    (
+        "a NodePort of Fabric's",
+        lambda s: s["services"].append(service("explorer", "fabric", {"port": 80, "nodePort": 30500})),
+        "warn",
+        "firewall: closes NodePort 30500 of the Service fabric/explorer to all but the nodes and their pods",
+    ),
+    (
+        "no kube-state-metrics",
+        lambda s: s["pods"].remove(next(each for each in s["pods"] if "kube-state" in each["metadata"]["name"])),
+        "warn",
+        "metrics: no pod of kube-state-metrics runs",
+    ),
+    (
+        "no node_exporter",
+        on_host(listening={22: "sshd", 80: "nginx", 443: "nginx"}),
+        "warn",
+        "metrics: no node_exporter on port 9100 of srv1089618: alerts on nodes never fire",
+    ),
     (
         "no monitoring",
         lambda s: s["namespaces"].pop(1),

@@ -191,7 +191,11 @@ SUMMARY = Summary(
         Room(path="quota.requests.cpu", hard="4000m", steady="3000m", peak="3500m", free="500m", used_percent=88),
         Room(path="quota.pods", hard="10", steady="8", peak="9", free="1", used_percent=90),
     ),
-    nodes=(Node(name="a", pods=8, cpu_left="1m", memory_left="1Gi", lost="everything runs", drained="ends"),),
+    nodes=(
+        Node(
+            name="a", pods=8, cpu_left="1m", memory_left="1Gi", disk_left="9Gi", lost="everything runs", drained="ends"
+        ),
+    ),
     failover=(
         Switch(enabled=("a", "b"), now=False, left="everything runs"),
         Switch(enabled=("b",), now=True, left="no majority of postgres"),
@@ -303,13 +307,15 @@ def test_a_new_stack_is_all_created_and_one_that_is_gone_says_what_stays() -> No
     assert "what it declares stays until `pulumi destroy --stack mainnet`" in gone.warnings[0]
 
 
-def test_a_preview_with_read_access_says_that_no_server_has_validated_it() -> None:
+def test_a_preview_says_where_it_was_made_and_what_it_is_worth() -> None:
     changes = (Change(operation=Operation.CREATE, kind="Service", name="s", urn="u"),)
     base = Version(label="main", facts=facts())
-    assert compose(facts(), base, changes, client_side=True).source is Source.CLIENT_SIDE
     report = compose(facts(), base, changes)
     assert (report.source, report.changes) == (Source.PREVIEW, changes)
-    assert "which no server has validated" in render(compose(facts(), base, changes, client_side=True))
+    assert "against the live systems" in render(report)
+    assert "which no server has validated" in render(compose(facts(), base, changes, Source.CLIENT_SIDE))
+    assert "in the sandbox, where the base is deployed" in render(compose(facts(), base, changes, Source.SANDBOX))
+    assert compose(facts(), base, source=Source.SANDBOX).source is Source.DECLARED
 
 
 def test_the_json_holds_what_the_comment_says() -> None:

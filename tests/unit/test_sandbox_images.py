@@ -1,5 +1,6 @@
 """Images made by hand: their digests, names and what containers find in them."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.images import definitions, oci
+from sandbox.images.containerd import can_link
 from sandbox.images.oci import Image, ImageConfig, Layer
 
 CONFIG = ImageConfig(env={"PATH": "/bin"}, command=("run",), volumes=("/data",), labels={})
@@ -112,3 +114,20 @@ def _content(tar: tarfile.TarFile, name: str) -> bytes:
     stream = tar.extractfile(name)
     assert stream is not None
     return stream.read()
+
+
+def test_images_are_linked_where_the_kernel_allows_it_and_copied_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, root = tmp_path / "store", tmp_path / "root"
+    store.mkdir()
+    root.mkdir()
+    (store / "layer").write_text("x")
+    assert can_link(store, root)
+    assert list(root.iterdir()) == []
+
+    def refused(path: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, f"{target} is on another mount than {path}")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    assert not can_link(store, root)

@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 import yaml
 
-from checks.workloads import workloads
+from checks import fit
+from checks.placement import Outcome, judge
+from checks.schedule import overlapping
+from checks.workloads import Kind, workloads
 from settings import schema
 from settings.loader import SettingsError, load
 from settings.mistakes import CONFIGURED
@@ -52,6 +56,22 @@ def test_no_two_environments_share_a_node_port() -> None:
 def test_environments_give_way_in_order_and_all_of_them_to_fabric() -> None:
     mainnet, testnet, devnet = (stacks.settings(stack).environment.priority for stack in STACKS)
     assert 0 > mainnet > testnet > devnet
+
+
+def test_the_environments_fit_on_their_nodes_together_beside_the_scheduled_jobs_of_all() -> None:
+    """They share the nodes, and the proofs of each know of itself alone."""
+    cluster = stacks.settings("mainnet").cluster
+    every = [
+        (replace(each, name=f"{stack}-{each.name}"), fit.group(each, cluster))
+        for stack in STACKS
+        for each in workloads(stacks.settings(stack))
+        if each.kind is not Kind.JOB
+    ]
+    sets = list(overlapping(each for each, _ in every if not each.lasting))
+    assert len(sets) > 1
+    for jobs in sets:
+        groups = [replace(group, name=each.name) for each, group in every if each.lasting or each.name in jobs]
+        assert judge(fit.hosts(cluster), groups).outcome is Outcome.FITS, sorted(jobs)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def test_every_stack_lists_the_four_nodes_with_their_sizes_sites_and_addresses(s
         "srv1092158": ("control-plane", "Frankfurt", "72.61.81.3"),
         "srv1117946": ("worker", "Secondary data centre", None),
     }
-    assert {(str(node.cpu), str(node.memory)) for node in stack.cluster.nodes.values()} == {("16", "64Gi")}
+    sizes = [(str(node.cpu), str(node.memory), str(node.disk)) for node in stack.cluster.nodes.values()]
+    assert sizes == [("16", "64Gi", "1T")] * 4, "64 cores, 256 GB and 4 TB in all"
     assert stack.cluster.context == "gx-protocol-cluster"
 
 

@@ -123,6 +123,26 @@ def test_every_command_of_a_workflow_is_one_that_runs_here() -> None:
     assert re.search(r"^pr-check: check check-workflows test-fast report ", makefile, re.MULTILINE)
 
 
+def test_the_scripts_of_the_workflows_are_there_and_shellcheck_finds_nothing_in_them() -> None:
+    scripts = sorted(path for path in (ROOT / ".ci").iterdir() if path.is_file())
+    named = {word for _, step in steps() for word in step.get("run", "").split() if word.startswith(".ci/")}
+    assert named == {".ci/debian", ".ci/sandbox-report"}
+    assert named <= {str(path.relative_to(ROOT)) for path in scripts}
+    assert all(path.stat().st_mode & 0o111 for path in scripts)
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+
+
+def test_the_sandboxs_report_compares_with_the_base_of_the_merge_and_is_in_the_summary() -> None:
+    job = jobs(GITHUB / "workflows" / "pr.yaml")["sandbox"]
+    (checkout,) = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+    assert checkout["with"]["fetch-depth"] == "2"
+    (script,) = [step["run"] for step in job["steps"] if ".ci/sandbox-report" in step.get("run", "")]
+    assert ".ci/debian .ci/sandbox-report HEAD^1 report" in script
+    assert "$GITHUB_STEP_SUMMARY" in script
+
+
 def test_zizmor_finds_nothing() -> None:
     zizmor = Path(sys.executable).parent / "zizmor"
     done = subprocess.run(
