@@ -4,7 +4,7 @@ import json
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from sandbox import layout as sandbox_layout
 from sandbox import processes
 from sandbox.stacks import render
+from settings import stackfile
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "sandbox" / "bin"
@@ -94,9 +95,17 @@ class Stack:
         """The stack with one piece of its stack file changed; the piece must occur exactly once."""
         text = self.config_text()
         assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in the stack file"
+        return self._with(text.replace(old, new))
+
+    def patched(self, patch: Mapping[str, object]) -> "Stack":
+        """The stack with a patch laid over its stack file, keyed as in the file but for the project's prefix."""
+        whole = stackfile.merge(stackfile.parse(self.config_text()), {"config": stackfile.prefixed(patch)})
+        return self._with(stackfile.dump(whole))
+
+    def _with(self, text: str) -> "Stack":
         directory = Path(tempfile.mkdtemp(prefix="stack-", dir=LAYOUT.runtime))
         path = directory / f"Pulumi.{self.name}.yaml"
-        path.write_text(text.replace(old, new))
+        path.write_text(text)
         return Stack(self.name, path)
 
     def pulumi(self, command: str, *argv: str, timeout: int = 900) -> Ran:

@@ -1,0 +1,52 @@
+"""A roll-out as those see it who use the service: a setting changes, every pod is replaced, nobody notices (HA-06)."""
+
+from collections import Counter
+from pathlib import Path
+
+from tests.engine.outages import await_whole
+from tests.engine.stack import Stack, awaited, get, kubectl
+from tests.engine.visitors import Answers, visitors
+
+# Of all services the one on which the health of a region depends.
+SERVICE = "svc-identity"
+SITE = "https://api.gxcoin.money"
+REQUESTS = (f"GET {SITE}/identity/accounts/1", f"GET {SITE}/health", f"POST {SITE}/identity/accounts")
+RATE = 15
+"""Requests a second of each visitor; a third of them counts towards its rate limit at one of three origins."""
+
+
+def pods(stack: Stack) -> set[str]:
+    """The pods of the service."""
+    found = get("pods", stack.namespace, "-l", f"app={SERVICE}")
+    return {pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
+
+
+def said(answers: Answers) -> str:
+    return "; ".join(f"{method} {dict(answers.outcomes(method))}" for method in ("GET", "POST"))
+
+
+def test_every_pod_is_replaced_twice_and_no_request_fails(mainnet: Stack, tmp_path: Path) -> None:
+    changed = mainnet.patched({"services": {SERVICE: {"limits": {"cpu": "900m"}}}})
+    generations = [pods(mainnet)]
+    with visitors(tmp_path, REQUESTS, rate=RATE) as answers:
+        for stack in (changed, mainnet):
+            stack.up().ok()
+            generations.append(pods(mainnet))
+    print(f"two roll-outs of {SERVICE}: {said(answers)}")
+    before, between, after = generations
+    assert len(before | between | after) == 9, "a pod was not replaced"
+    served = Counter(each.pod for each in answers.all() if each.outcome == "200")
+    assert set(served) == before | between | after, "a pod served nobody"
+    failed = [each for each in answers.all() if each.outcome != "200"]
+    assert failed == []
+    mainnet.pulumi("preview", "--expect-no-changes").ok()
+
+
+def test_pods_that_go_without_notice_are_noticed(mainnet: Stack, tmp_path: Path) -> None:
+    """What the test above would see if a roll-out did the same."""
+    with visitors(tmp_path, REQUESTS, rate=RATE) as answers:
+        selected = ("-n", mainnet.namespace, "-l", f"app={SERVICE}")
+        kubectl("delete", "pods", *selected, "--grace-period=0", "--force", "--wait=false")
+        awaited("a request has failed", lambda: any(each.outcome != "200" for each in answers.all()), timeout=60)
+    print(f"every pod of {SERVICE} gone at once: {said(answers)}")
+    await_whole(mainnet.namespace)
