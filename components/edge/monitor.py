@@ -40,7 +40,7 @@ def monitor_step(
     ``alerts`` is whether ``alerts_step`` runs before it.
     """
     monitor = edge.monitor
-    name = _name(stack)
+    name = monitor_name(stack)
     interval = seconds(monitor.interval)
     values: dict[str, object] = {
         "name": name,
@@ -73,4 +73,4 @@ def _name(stack: str) -> str:
 
 
 def _secrets(stack: str) -> str:
-    return f"/etc/gx-health-monitor/{_name(stack)}.secrets"
+    return f"/etc/gx-health-monitor/{monitor_name(stack)}.secrets"
