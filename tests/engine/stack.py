@@ -1,7 +1,9 @@
 """A stack of the sandbox as its user meets it: the ordinary commands, the objects in the API server, the edge."""
 
 import json
+import os
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,6 +13,7 @@ from typing import Any
 
 from sandbox import layout as sandbox_layout
 from sandbox import processes
+from sandbox.layout import INTERNET, nsenter_argv
 from sandbox.stacks import render
 from settings import stackfile
 
@@ -124,6 +127,13 @@ class Stack:
         return Counter(
             f"{step['op']} {step['urn'].split('::')[2].split('$')[-1]}" for step in steps if step["op"] != "same"
         )
+
+    def operate(self, module: str, *argv: str) -> Ran:
+        """One of the operators' commands on this stack (``python -m operations.…``), run at their desk."""
+        inside = nsenter_argv(LAYOUT.netns(INTERNET))
+        path = f"PATH={BIN}:{os.environ['PATH']}"
+        config = ("--config-file", str(self.config or render(self.name)))
+        return run(*inside, "env", path, sys.executable, "-m", f"operations.{module}", self.name, *argv, *config)
 
     def state(self) -> dict[str, Any]:
         """The stack's exported state, secrets encrypted."""

@@ -1,7 +1,5 @@
 """Cloudflare's API at its worst, in a failover and back: in bounded time, and with no record lost or doubled."""
 
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.layout import INTERNET, nsenter_argv
-from sandbox.stacks import render
 from tests.engine.failover import ORIGINS, dials, double, fault
-from tests.engine.stack import BIN, LAYOUT, ROOT, Ran, Stack, run
+from tests.engine.stack import ROOT, Stack
 from tests.pace import pace
 
 NODE = "srv1089624"
@@ -108,15 +104,8 @@ def test_a_creation_whose_reply_is_lost_is_adopted(mainnet: Stack, failed_over: 
     assert "81058" in failed.output
     assert records() == Counter(ORIGINS.values()), "the record is there all the same, once"
     try:
-        adopt(mainnet).ok()
+        mainnet.operate("adopt", "--yes").ok()
     finally:
         (ROOT / f"adopt.{mainnet.name}.json").unlink(missing_ok=True)
     mainnet.pulumi("up", "--yes", "--expect-no-changes").ok()
     assert records() == Counter(ORIGINS.values())
-
-
-def adopt(stack: Stack) -> Ran:
-    """The adoption command, run at the operator's desk."""
-    argv = [sys.executable, "-m", "operations.adopt", stack.name, "--yes", "--config-file", str(render(stack.name))]
-    path = f"PATH={BIN}:{os.environ['PATH']}"
-    return run(*nsenter_argv(LAYOUT.netns(INTERNET)), "env", path, *argv)

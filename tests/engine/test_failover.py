@@ -1,15 +1,12 @@
 """Taking a dead region out of DNS: one line of stack config, one deletion, and nothing else is touched."""
 
 import json
-import os
-import sys
 import time
 
 import pytest
 
-from sandbox.stacks import render
 from tests.engine.failover import dials, fault, origins
-from tests.engine.stack import BIN, Stack, cloudflare_mutations, run
+from tests.engine.stack import Stack, cloudflare_mutations
 from tests.pace import pace
 
 NODE = "srv1089624"
@@ -56,11 +53,9 @@ def test_after_failing_over_and_back_nothing_is_left_to_do(mainnet: Stack) -> No
 
 def test_the_drill_fails_over_and_back_and_leaves_nothing_to_do(mainnet: Stack) -> None:
     before = cloudflare_mutations()
-    argv = ["env", f"PATH={BIN}:{os.environ['PATH']}", sys.executable, "-m", "operations.dns_drill"]
-    argv += [mainnet.name, NODE, "--config-file", str(render(mainnet.name))]
-    assert "ready: one record would go and come back" in run(*argv).ok().output
+    assert "ready: one record would go and come back" in mainnet.operate("dns_drill", NODE).ok().output
     assert cloudflare_mutations() == before
-    print(run(*argv, "--execute").ok().output)
+    print(mainnet.operate("dns_drill", NODE, "--execute").ok().output)
     assert [call.split()[0] for call in cloudflare_mutations()[len(before) :]] == ["DELETE", "POST"]
 
 
