@@ -68,7 +68,8 @@ def monitor_step(
     )
 
 
-def _name(stack: str) -> str:
+def monitor_name(stack: str) -> str:
+    """Name of a stack's monitor on every node: of its schedule, its files and its log."""
     return "gx-health-monitor" if stack == PRIMARY_STACK else f"gx-health-monitor-{stack}"
 
 

@@ -1,4 +1,4 @@
-"""What a failover is judged by: connections of the operator's machine, the origins that answer, the ways a region dies."""
+"""What a failover is judged by: the operator's connections, the origins that answer, the ways a region dies."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Cloudflare Load Balancing by the real engine: made, left alone, steering, drained in one line, and taken away (CF-13)."""
+"""Cloudflare Load Balancing by the real engine: made, left alone, steering, drained in one line, taken away (CF-13)."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -178,7 +178,10 @@ class Rig:
         return Reply(int(lines[0].split()[1]), {name.lower(): value for name, _, value in pairs}, body)
 
     def at_the_desk(
-        self, argv: Sequence[str], config: Mapping[str, object] | None = None, variables: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        config: Mapping[str, object] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the operators' commands on the internet.
 

@@ -1,7 +1,6 @@
 """``make edge-drift`` at an operator's desk on the internet, against real hosts. Needs root."""
 
 import json
-import os
 import subprocess
 import sys
 import time

@@ -19,7 +19,7 @@ from tests.services.edge_hosts import FIRST, HOSTS, STACK, Rig
 
 SITE = "https://api.gxcoin.money"
 # Built for another prefix than Debian's. It comes first on the PATH of root.
-WRAPPER = "#!/bin/sh\nexec /usr/local/lib/nginx-mainline -p /var/lib/nginx/ -c /etc/nginx/nginx.conf \"$@\"\n"
+WRAPPER = '#!/bin/sh\nexec /usr/local/lib/nginx-mainline -p /var/lib/nginx/ -c /etc/nginx/nginx.conf "$@"\n'
 
 
 def binary() -> Path:
@@ -41,7 +41,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         rig = edge_hosts.start(root, HOSTS[:1])
         shutil.copy(binary(), netns.host_path(rig.layout, FIRST, "/usr/local/lib/nginx-mainline"))
         rig.write(FIRST, "/usr/local/sbin/nginx", WRAPPER)
-        rig.run(FIRST, "chmod 0755 /usr/local/sbin/nginx /usr/local/lib/nginx-mainline; rm -f /etc/nginx/modules-enabled/*")
+        rig.run(
+            FIRST, "chmod 0755 /usr/local/sbin/nginx /usr/local/lib/nginx-mainline; rm -f /etc/nginx/modules-enabled/*"
+        )
         rig.publish(FIRST)
         for step in rig.steps(FIRST).values():
             rig.succeed(FIRST, without_status(step))

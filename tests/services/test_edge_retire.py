@@ -64,7 +64,9 @@ def test_beside_a_foreign_site_nginx_goes_on_and_the_name_is_a_strangers(rig: Ri
     kept = rig.run(FIRST, f"sha256sum {' '.join(KEPT[:2])}; cat /etc/nginx/sites-enabled/foreign")
     status, said = retire(rig, FIRST, "--execute")
     assert status == 0, said
-    rig.run(FIRST, "until ! curl -sk --resolve api.gxcoin.money:443:127.0.0.1 https://api.gxcoin.money/; do sleep 0.1; done")
+    rig.run(
+        FIRST, "until ! curl -sk --resolve api.gxcoin.money:443:127.0.0.1 https://api.gxcoin.money/; do sleep 0.1; done"
+    )
     assert rig.get(f"{SITE}/identity/").status == 0
     assert rig.run(FIRST, "curl -s http://127.0.0.1:8088/") == "foreign"
     assert rig.run(FIRST, "ls /etc/cron.d /etc/gx-health-monitor").count("gx-health-monitor") == 1
