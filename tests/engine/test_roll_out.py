@@ -10,8 +10,6 @@ from tests.engine.visitors import Answers, visitors
 SERVICE = "svc-identity"
 SITE = "https://api.gxcoin.money"
 REQUESTS = (f"GET {SITE}/identity/accounts/1", f"GET {SITE}/health", f"POST {SITE}/identity/accounts")
-RATE = 15
-"""Requests a second of each visitor; a third of them counts towards its rate limit at one of three origins."""
 
 
 def pods(stack: Stack) -> set[str]:
@@ -27,7 +25,7 @@ def said(answers: Answers) -> str:
 def test_every_pod_is_replaced_twice_and_no_request_fails(mainnet: Stack, tmp_path: Path) -> None:
     changed = mainnet.patched({"services": {SERVICE: {"limits": {"cpu": "900m"}}}})
     generations = [pods(mainnet)]
-    with visitors(tmp_path, REQUESTS, rate=RATE) as answers:
+    with visitors(tmp_path, REQUESTS) as answers:
         for stack in (changed, mainnet):
             stack.up().ok()
             generations.append(pods(mainnet))
@@ -41,7 +39,7 @@ def test_every_pod_is_replaced_twice_and_no_request_fails(mainnet: Stack, tmp_pa
 
 def test_pods_that_go_without_notice_are_noticed(mainnet: Stack, tmp_path: Path) -> None:
     """What the test above would see if a roll-out did the same."""
-    with visitors(tmp_path, REQUESTS, rate=RATE) as answers:
+    with visitors(tmp_path, REQUESTS) as answers:
         selected = ("-n", mainnet.namespace, "-l", f"app={SERVICE}")
         kubectl("delete", "pods", *selected, "--grace-period=0", "--force", "--wait=false")
         awaited("a request has failed", lambda: any(each.outcome != "200" for each in answers.all()), timeout=60)

@@ -18,8 +18,8 @@ from tests.services import edge_hosts
 from tests.services.edge_hosts import FIRST, HOSTS, STACK, Rig
 
 SITE = "https://api.gxcoin.money"
-# Built for another prefix than Debian's. It comes first on the PATH of root.
-WRAPPER = '#!/bin/sh\nexec /usr/local/lib/nginx-mainline -p /var/lib/nginx/ -c /etc/nginx/nginx.conf "$@"\n'
+# Built for another prefix than Debian's. The wrapper comes first on the PATH of root.
+WRAPPER = '#!/bin/sh\nexec /root/mainline/nginx -p /var/lib/nginx/ -c /etc/nginx/nginx.conf "$@"\n'
 
 
 def binary() -> Path:
@@ -27,6 +27,12 @@ def binary() -> Path:
     assert found
     assert found.origin
     return Path(found.origin).parent / "bin/linux-x86_64/nginx"
+
+
+def mainline(rig: Rig) -> Path:
+    directory = netns.host_path(rig.layout, FIRST, "/root/mainline")
+    directory.mkdir()
+    return directory
 
 
 def without_status(step: Step) -> Step:
@@ -39,11 +45,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     root = tmp_path_factory.mktemp("mainline")
     try:
         rig = edge_hosts.start(root, HOSTS[:1])
-        shutil.copy(binary(), netns.host_path(rig.layout, FIRST, "/usr/local/lib/nginx-mainline"))
+        # Its name tells the program that the ports are Nginx's.
+        shutil.copy(binary(), mainline(rig) / "nginx")
         rig.write(FIRST, "/usr/local/sbin/nginx", WRAPPER)
-        rig.run(
-            FIRST, "chmod 0755 /usr/local/sbin/nginx /usr/local/lib/nginx-mainline; rm -f /etc/nginx/modules-enabled/*"
-        )
+        rig.run(FIRST, "chmod 0755 /usr/local/sbin/nginx; rm -f /etc/nginx/modules-enabled/*")
         rig.publish(FIRST)
         for step in rig.steps(FIRST).values():
             rig.succeed(FIRST, without_status(step))
