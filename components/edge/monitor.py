@@ -40,7 +40,7 @@ def monitor_step(
     ``alerts`` is whether ``alerts_step`` runs before it.
     """
     monitor = edge.monitor
-    name = _name(stack)
+    name = monitor_name(stack)
     interval = seconds(monitor.interval)
     values: dict[str, object] = {
         "name": name,
@@ -68,9 +68,10 @@ def monitor_step(
     )
 
 
-def _name(stack: str) -> str:
+def monitor_name(stack: str) -> str:
+    """Name of a stack's monitor on every node: of its schedule, its files and its log."""
     return "gx-health-monitor" if stack == PRIMARY_STACK else f"gx-health-monitor-{stack}"
 
 
 def _secrets(stack: str) -> str:
-    return f"/etc/gx-health-monitor/{_name(stack)}.secrets"
+    return f"/etc/gx-health-monitor/{monitor_name(stack)}.secrets"

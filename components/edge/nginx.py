@@ -50,7 +50,7 @@ class Route:
 def nginx_step(node: str, edge: Edge, nodes: Mapping[str, Node], services: Mapping[str, Service], stack: str) -> Step:
     """The step that puts the configuration in force."""
     primary = stack == PRIMARY_STACK
-    site = "api" if primary else f"api-{stack}"
+    site = site_name(stack)
     prefix = "" if primary else f"{stack.replace('-', '_')}_"
     routes = _routes(edge, services, prefix)
     used = {route.upstream for route in routes}
@@ -103,6 +103,11 @@ def nginx_step(node: str, edge: Edge, nodes: Mapping[str, Node], services: Mappi
             },
         },
     )
+
+
+def site_name(stack: str) -> str:
+    """Name of a stack's site: of its file below ``/etc/nginx/conf.d`` and of its logs."""
+    return "api" if stack == PRIMARY_STACK else f"api-{stack}"
 
 
 @cache

@@ -9,10 +9,10 @@ from pydantic import SecretStr
 from components.base import Component
 from components.edge.certificate import certificate_step, dns_token_step
 from components.edge.host import Host
-from components.edge.monitor import alerts_step, monitor_step
-from components.edge.nginx import nginx_step
+from components.edge.monitor import alerts_step, monitor_name, monitor_step
+from components.edge.nginx import nginx_step, site_name
 from components.edge.packages import DNS_CHALLENGE_PROGRAMS, EDGE_PROGRAMS, packages_step
-from components.edge.steps import Step
+from components.edge.steps import SETTINGS_FILE, Step, settings_file
 from settings.model import Dns, Edge, Node, Secrets, Service
 
 _AFTER = {
@@ -43,7 +43,8 @@ class EdgeNode(Component):
 
     How a step behaves is said at ``Host``.
 
-    Removing a node from the stack runs nothing on it, since it may be dead; its files and its certificate stay.
+    Removing a node from the stack runs nothing on it, since it may be dead; its files and its certificate stay. What
+    runs on a live one is ended before, by ``operations.edge_retire``.
 
     Attributes:
         address: Public address of the node.
@@ -86,6 +87,12 @@ def node_steps(
         **alerts,
         "monitor": monitor_step(node, edge, nodes, stack, alerts=bool(alerts)),
     }
+
+
+def retire_step(stack: str) -> Step:
+    """The program that ends what the other steps have started. It is no resource: removing a node runs nothing on it."""
+    values = {"STACK": stack, "SITE": site_name(stack), "MONITOR": monitor_name(stack)}
+    return Step(title=f"End of {stack} on this node", script="retire.sh", files={SETTINGS_FILE: settings_file(values)})
 
 
 def _clear(secret: SecretStr | None) -> str:

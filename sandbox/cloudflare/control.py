@@ -1,7 +1,7 @@
 """The double's own switches, outside the API: failures to inject, the rate limit, what it holds."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from aiohttp import web
 
@@ -28,6 +28,7 @@ class Control:
             ("POST", "/faults", self._add_fault),
             ("DELETE", "/faults", self._clear_faults),
             ("PUT", "/rate-limit", self._set_rate_limit),
+            ("PUT", "/visitors", self._set_visitors),
             ("POST", "/dns/sync", self._synchronise),
             ("GET", "/records", self._records),
             ("GET", "/healthz", self._healthy),
@@ -41,7 +42,7 @@ class Control:
         try:
             fault = Fault(**await json_object(request))
         except TypeError as error:
-            raise invalid(1, f"a fault has method, path, count, status, delay_ms and drop: {error}") from error
+            raise invalid(1, f"a fault has {', '.join(each.name for each in fields(Fault))}: {error}") from error
         self._gate.faults.append(fault)
         return web.json_response(asdict(fault))
 
@@ -55,6 +56,12 @@ class Control:
         except TypeError as error:
             raise invalid(1, f"a rate limit has enabled, limit, window_seconds, block_seconds: {error}") from error
         return web.json_response({"enabled": self._gate.rate.enabled, "limit": self._gate.rate.limit})
+
+    async def _set_visitors(self, request: web.Request) -> web.Response:
+        """Cloudflare's region of visitors, by their address; of the others none is known."""
+        regions = await json_object(request)
+        self._state.regions = {str(address): str(region) for address, region in regions.items()}
+        return web.json_response(self._state.regions)
 
     async def _synchronise(self, _request: web.Request) -> web.Response:
         return web.json_response({"published": await self._resolver.publish(*self._state.hosts())})

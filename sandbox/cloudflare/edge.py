@@ -2,7 +2,8 @@
 
 As the real edge it picks one origin at random for each request, without regard for distance, verifies the origin as the
 zone's SSL mode says, and repeats a failed request once at another origin (zero-downtime failover) when the failure was
-one of 521, 522, 523, 525, 526. An answer of an origin, 502 to 504 included, is never repeated.
+one of 521, 522, 523, 525, 526. An answer of an origin, 502 to 504 included, is never repeated. A load balancer's pools
+come in their order, by the visitor's region where it is known.
 https://developers.cloudflare.com/dns/manage-dns-records/how-to/round-robin-dns/
 """
 
@@ -21,7 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sandbox.cloudflare.gate import Journal
-from sandbox.cloudflare.origins import origins
+from sandbox.cloudflare.origins import origin_pools
 from sandbox.cloudflare.state import State
 
 _HOP_BY_HOP = (
@@ -128,8 +129,8 @@ class Edge:
         """Ask one origin, and a second one when the first could not be asked. `tried` collects their addresses."""
         host = _host(request)
         zone = self._state.zone_of(host)
-        candidates = origins(self._state, host)
-        if zone is None or not candidates:
+        pools = origin_pools(self._state, host, self._state.regions.get(request.remote or ""))
+        if zone is None or not pools:
             return _error_page(_NO_ORIGIN)
         if request.scheme == "http" and zone.settings["always_use_https"] == "on":
             return web.Response(status=301, headers={"Location": f"https://{host}{request.path_qs}"})
@@ -137,7 +138,8 @@ class Edge:
         attempts = 2 if request.method in _REPEATABLE_METHODS else 1
         failure = OriginError(_NO_ORIGIN)
         while len(tried) < attempts:
-            origin = secrets.choice([c for c in candidates if c not in tried] or candidates)
+            untried = ([address for address in pool if address not in tried] for pool in pools)
+            origin = secrets.choice(next(filter(None, untried), pools[0]))
             tried.append(origin)
             try:
                 return await self._forward(request, host, origin, body, str(zone.settings["ssl"]))

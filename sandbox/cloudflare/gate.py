@@ -41,14 +41,19 @@ class Journal:
 
 @dataclass
 class Fault:
-    """A failure to inject into requests that match: a status, a delay, or a connection closed without an answer."""
+    """A failure to inject into requests that match: a status, a delay, or a connection closed without an answer.
+
+    ``drop`` loses the request, which nobody carries out; ``lose_reply`` has it carried out, and the answer is lost.
+    """
 
     method: str = "*"
     path: str = ""
     count: int | None = None
     status: int | None = None
+    retry_after: int | None = None
     delay_ms: int = 0
     drop: bool = False
+    lose_reply: bool = False
 
     def applies(self, request: web.Request) -> bool:
         """Whether the request is to fail; a counted fault is used up by it."""
@@ -120,13 +125,24 @@ class Gate:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         fault = next((f for f in self.faults if f.applies(request)), None)
-        if fault is not None:
-            await asyncio.sleep(fault.delay_ms / 1000)
-            if fault.drop and request.transport is not None:
-                request.transport.abort()
-            if fault.drop or fault.status is not None:
-                status = fault.status or 500
-                return _refusal(status, Problem(status, "Injected by the sandbox"))
+        if fault is None:
+            return await self._regular(request, handler)
+        await asyncio.sleep(fault.delay_ms / 1000)
+        if fault.lose_reply:
+            answer = await self._regular(request, handler)
+            _hang_up(request)
+            return answer
+        if fault.drop:
+            _hang_up(request)
+        if fault.drop or fault.status is not None:
+            status = fault.status or 500
+            refusal = _refusal(status, Problem(status, "Injected by the sandbox"))
+            if fault.retry_after is not None:
+                refusal.headers["Retry-After"] = str(fault.retry_after)
+            return refusal
+        return await self._regular(request, handler)
+
+    async def _regular(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             token = self._authenticate(request)
         except ApiError as error:
@@ -153,6 +169,11 @@ class Gate:
                     raise ApiError(403, 10000, "Authentication error")
                 return token
         raise ApiError(401, 10000, "Authentication error")
+
+
+def _hang_up(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:

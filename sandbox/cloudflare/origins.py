@@ -15,21 +15,32 @@ class PublicRecords:
     txt: tuple[str, ...] = ()
 
 
-def origins(state: State, host: str) -> list[str]:
+def origins(state: State, host: str, region: str | None = None) -> list[str]:
     """Addresses the proxy may send a request for `host` to; empty when the name is not proxied.
 
     A load balancer takes precedence over records of its name. With mixed records Cloudflare treats all of a name as
     proxied.
     https://developers.cloudflare.com/dns/manage-dns-records/how-to/round-robin-dns/
     """
+    pools = origin_pools(state, host, region)
+    return pools[0] if pools else []
+
+
+def origin_pools(state: State, host: str, region: str | None) -> list[list[str]]:
+    """Groups of origins in the order in which they are asked; the records of a name are one group.
+
+    With geo steering a visitor's region has an order of its own. Pools that are disabled are passed over, whereupon the
+    fallback pool is last. Monitors are not modelled: a pool is ill when it does not answer.
+    https://developers.cloudflare.com/load-balancing/understand-basics/traffic-steering/steering-policies/geo-steering/
+    """
     zone = state.zone_of(host)
     if zone is None:
         return []
     balancer = _balancer(zone, host)
     if balancer is not None:
-        return _balanced(state, balancer) if balancer["proxied"] else []
+        return _balanced(state, balancer, region) if balancer["proxied"] else []
     records = zone.named(host, "A", "AAAA")
-    return [record["content"] for record in records] if any(r["proxied"] for r in records) else []
+    return [[record["content"] for record in records]] if any(r["proxied"] for r in records) else []
 
 
 def public_records(state: State, host: str, edge_address: str) -> PublicRecords:
@@ -42,7 +53,7 @@ def public_records(state: State, host: str, edge_address: str) -> PublicRecords:
         return PublicRecords(a=(edge_address,), txt=txt)
     balancer = _balancer(zone, host)
     if balancer is not None:
-        return PublicRecords(a=tuple(_balanced(state, balancer)), txt=txt)
+        return PublicRecords(a=tuple(next(iter(_balanced(state, balancer, None)), [])), txt=txt)
     cnames = [r["content"] for r in zone.named(host, "CNAME")]
     return PublicRecords(
         a=tuple(r["content"] for r in zone.named(host, "A")),
@@ -56,11 +67,10 @@ def _balancer(zone: Zone, host: str) -> JsonObject | None:
     return next((b for b in zone.load_balancers.values() if b["name"] == host and b["enabled"]), None)
 
 
-def _balanced(state: State, balancer: JsonObject) -> list[str]:
-    """Origins of the first pool that has an enabled one, the fallback pool last. Steering, monitors: not modelled."""
-    for pool_id in (*balancer["default_pools"], balancer["fallback_pool"]):
-        pool = state.pools[pool_id]
-        addresses = [origin["address"] for origin in pool["origins"] if origin["enabled"]]
-        if pool["enabled"] and addresses:
-            return addresses
-    return []
+def _balanced(state: State, balancer: JsonObject, region: str | None) -> list[list[str]]:
+    """Origins of every pool that has an enabled one; of the first alone unless requests may go on to other pools."""
+    steered = balancer["region_pools"].get(region) if balancer["steering_policy"] == "geo" else None
+    pools = [state.pools[each] for each in (*(steered or balancer["default_pools"]), balancer["fallback_pool"])]
+    found = [[o["address"] for o in pool["origins"] if o["enabled"]] for pool in pools if pool["enabled"]]
+    usable = [addresses for addresses in found if addresses]
+    return usable if balancer["adaptive_routing"]["failover_across_pools"] else usable[:1]

@@ -48,6 +48,8 @@ class State:
         self.zones: dict[str, Zone] = {}
         self.pools: dict[str, JsonObject] = {}
         self.monitors: dict[str, JsonObject] = {}
+        # Of visitors by their address; what a test says of them, and no part of the account.
+        self.regions: dict[str, str] = {}
         if path.exists():
             self._load(json.loads(path.read_text()))
         for name in zone_names:

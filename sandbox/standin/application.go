@@ -90,6 +90,10 @@ func (a *application) echo(writer http.ResponseWriter, request *http.Request) {
 func (a *application) answer(writer http.ResponseWriter, status int, body map[string]any) {
 	answer := map[string]any{"standin": true, "service": a.settings.service, "pod": a.settings.pod}
 	maps.Copy(answer, body)
+	if a.draining.Load() {
+		// A client that keeps its connection would send the next request into the end of the process.
+		writer.Header().Set("Connection", "close")
+	}
 	writer.Header().Set("Content-Type", "application/json")
 	writer.WriteHeader(status)
 	_ = json.NewEncoder(writer).Encode(answer)

@@ -95,6 +95,18 @@ func TestReadinessFailsOnceTheProcessDrains(t *testing.T) {
 	}
 }
 
+func TestConnectionsAreGivenUpOnceTheProcessDrains(t *testing.T) {
+	app := mustApplication(t, map[string]string{"SERVICE_NAME": "svc-tax", "METRICS_PORT": "9090"})
+	for _, draining := range []bool{false, true} {
+		app.draining.Store(draining)
+		recorder := httptest.NewRecorder()
+		app.handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/rates", nil))
+		if closed := recorder.Header().Get("Connection") == "close"; recorder.Code != http.StatusOK || closed != draining {
+			t.Fatal(draining, recorder.Code, recorder.Header())
+		}
+	}
+}
+
 func TestReadinessFailsAtOnceAfterTheSignalAndTheProcessEndsWithinFiveSeconds(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

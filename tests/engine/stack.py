@@ -1,17 +1,21 @@
 """A stack of the sandbox as its user meets it: the ordinary commands, the objects in the API server, the edge."""
 
 import json
+import os
 import subprocess
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sandbox import layout as sandbox_layout
 from sandbox import processes
+from sandbox.layout import INTERNET, nsenter_argv
 from sandbox.stacks import render
+from settings import stackfile
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "sandbox" / "bin"
@@ -94,9 +98,17 @@ class Stack:
         """The stack with one piece of its stack file changed; the piece must occur exactly once."""
         text = self.config_text()
         assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in the stack file"
+        return self._with(text.replace(old, new))
+
+    def patched(self, patch: Mapping[str, object]) -> "Stack":
+        """The stack with a patch laid over its stack file, keyed as in the file but for the project's prefix."""
+        whole = stackfile.merge(stackfile.parse(self.config_text()), {"config": stackfile.prefixed(patch)})
+        return self._with(stackfile.dump(whole))
+
+    def _with(self, text: str) -> "Stack":
         directory = Path(tempfile.mkdtemp(prefix="stack-", dir=LAYOUT.runtime))
         path = directory / f"Pulumi.{self.name}.yaml"
-        path.write_text(text.replace(old, new))
+        path.write_text(text)
         return Stack(self.name, path)
 
     def pulumi(self, command: str, *argv: str, timeout: int = 900) -> Ran:
@@ -115,6 +127,13 @@ class Stack:
         return Counter(
             f"{step['op']} {step['urn'].split('::')[2].split('$')[-1]}" for step in steps if step["op"] != "same"
         )
+
+    def operate(self, module: str, *argv: str) -> Ran:
+        """One of the operators' commands on this stack (``python -m operations.…``), run at their desk."""
+        inside = nsenter_argv(LAYOUT.netns(INTERNET))
+        path = f"PATH={BIN}:{os.environ['PATH']}"
+        config = ("--config-file", str(self.config or render(self.name)))
+        return run(*inside, "env", path, sys.executable, "-m", f"operations.{module}", self.name, *argv, *config)
 
     def state(self) -> dict[str, Any]:
         """The stack's exported state, secrets encrypted."""

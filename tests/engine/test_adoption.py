@@ -1,23 +1,8 @@
 """A running system whose state is lost, or that Pulumi never made, is taken over as it is."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from sandbox.layout import INTERNET, nsenter_argv
-from sandbox.stacks import render
-from tests.engine.stack import BIN, LAYOUT, ROOT, Stack, get, run
-
-
-def adopt(stack: Stack) -> str:
-    """Output of the adoption command, run at the operator's desk."""
-    inside = nsenter_argv(LAYOUT.netns(INTERNET))
-    argv = [sys.executable, "-m", "operations.adopt", stack.name, "--yes", "--config-file", str(render(stack.name))]
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run([*inside, *argv], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.engine.stack import BIN, ROOT, Stack, get, run
 
 
 def test_a_stack_without_its_state_is_adopted_without_touching_a_pod(testnet: Stack, tmp_path: Path) -> None:
@@ -29,7 +14,7 @@ def test_a_stack_without_its_state_is_adopted_without_touching_a_pod(testnet: St
     run(BIN / "pulumi", "stack", "rm", "--stack", testnet.name, "--force", "--yes", "--preserve-config").ok()
     try:
         run(BIN / "pulumi", "config", "--stack", testnet.name).ok()
-        printed = adopt(testnet)
+        printed = testnet.operate("adopt", "--yes").ok().output
         assert "it replaces and deletes nothing" in printed
         assert "exists   StatefulSet              backend-testnet/postgres" in printed
         testnet.up().ok()

@@ -1,25 +1,16 @@
 """Taking a dead region out of DNS: one line of stack config, one deletion, and nothing else is touched."""
 
 import json
-import os
-import re
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from sandbox import layout as sandbox_layout
-from sandbox.layout import INTERNET, nsenter_argv
-from sandbox.stacks import render
-from tests.engine.stack import BIN, Stack, cloudflare_mutations, run
+from tests.engine.failover import dials, fault, origins
+from tests.engine.stack import Stack, cloudflare_mutations
 from tests.pace import pace
 
 NODE = "srv1089624"
 ADDRESS = "217.196.51.190"
-LAYOUT = sandbox_layout.current()
 GOAL_SECONDS = 15
 
 
@@ -27,56 +18,6 @@ GOAL_SECONDS = 15
 def failed_over(mainnet: Stack) -> Stack:
     """Mainnet with one line of its stack file changed."""
     return mainnet.edited(f"{NODE}: enabled", f"{NODE}: disabled")
-
-
-@contextmanager
-def dials() -> Iterator[list[int]]:
-    """Connections that the operator's machine opens, counted by its kernel: SSH and the Kubernetes API."""
-    inside = nsenter_argv(LAYOUT.netns(INTERNET))
-    rules = [("22", "sandbox-test-ssh"), ("6443", "sandbox-test-api")]
-    for port, comment in rules:
-        rule = ("OUTPUT", "-p", "tcp", "--syn", "--dport", port, "-m", "comment", "--comment", comment)
-        run(*inside, "iptables", "-I", *rule).ok()
-    counted: list[int] = []
-    try:
-        yield counted
-        listing = run(*inside, "iptables", "-L", "OUTPUT", "-v", "-n", "-x").ok().output
-        for _, comment in rules:
-            line = next(line for line in listing.splitlines() if comment in line)
-            counted.append(int(line.split()[0]))
-    finally:
-        for port, comment in rules:
-            rule = ("OUTPUT", "-p", "tcp", "--syn", "--dport", port, "-m", "comment", "--comment", comment)
-            run(*inside, "iptables", "-D", *rule).ok()
-
-
-def sandbox(*argv: str) -> None:
-    """A sandbox command that has to succeed."""
-    run(Path(LAYOUT.root / ".venv/bin/python"), "-m", "sandbox", *argv).ok()
-
-
-@contextmanager
-def fault(kind: str) -> Iterator[None]:
-    """The ways a region dies: its node cut off, and the API endpoint refusing or silent."""
-    if kind == "node cut off":
-        sandbox("node", "cut", NODE)
-    else:
-        sandbox("api", {"API refusing": "refuse", "API black-holed": "blackhole"}[kind])
-    try:
-        yield
-    finally:
-        sandbox("node", "heal", NODE) if kind == "node cut off" else sandbox("api", "heal")
-
-
-def origins() -> set[str]:
-    """Addresses that answered a number of requests through the double's proxy."""
-    seen = set()
-    for _ in range(12):
-        answer = run(BIN / "curl", "-s", "-D", "-", "-o", "/dev/null", "https://api.gxcoin.money/health").ok().output
-        match = re.search(r"(?im)^x-sandbox-origin: (\S+)", answer)
-        assert match, answer
-        seen.add(match[1])
-    return seen
 
 
 def test_the_edit_previews_as_exactly_one_deletion(failed_over: Stack) -> None:
@@ -87,7 +28,7 @@ def test_the_edit_previews_as_exactly_one_deletion(failed_over: Stack) -> None:
 def test_failing_over_and_back_touches_one_record_and_nothing_else(
     mainnet: Stack, failed_over: Stack, kind: str
 ) -> None:
-    with fault(kind):
+    with fault(kind, NODE):
         before = cloudflare_mutations()
         started = time.monotonic()
         with dials() as counted:
@@ -112,11 +53,9 @@ def test_after_failing_over_and_back_nothing_is_left_to_do(mainnet: Stack) -> No
 
 def test_the_drill_fails_over_and_back_and_leaves_nothing_to_do(mainnet: Stack) -> None:
     before = cloudflare_mutations()
-    argv = ["env", f"PATH={BIN}:{os.environ['PATH']}", sys.executable, "-m", "operations.dns_drill"]
-    argv += [mainnet.name, NODE, "--config-file", str(render(mainnet.name))]
-    assert "ready: one record would go and come back" in run(*argv).ok().output
+    assert "ready: one record would go and come back" in mainnet.operate("dns_drill", NODE).ok().output
     assert cloudflare_mutations() == before
-    print(run(*argv, "--execute").ok().output)
+    print(mainnet.operate("dns_drill", NODE, "--execute").ok().output)
     assert [call.split()[0] for call in cloudflare_mutations()[len(before) :]] == ["DELETE", "POST"]
 
 

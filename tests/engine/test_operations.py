@@ -48,6 +48,17 @@ def test_the_checklist_names_a_workload_that_is_not_whole(testnet: Stack) -> Non
         kubectl("rollout", "status", "deployment/svc-tax", "-n", testnet.namespace, "--timeout=120s")
 
 
+def test_the_nodes_of_a_deployed_stack_are_as_written(mainnet: Stack) -> None:
+    lines = mainnet.operate("edge_drift").ok().output.splitlines()
+    assert len(lines) == 4
+    assert all(": as written (" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", ["mainnet", "testnet"])
+def test_a_cluster_with_a_deployed_stack_passes_the_preflight(name: str, deployed: None) -> None:
+    print(Stack(name).operate("preflight").ok().output)
+
+
 @pytest.mark.parametrize("block", [each for each in blocks() if each.sandbox], ids=lambda each: each.name)
 def test_the_commands_of_a_runbook_run(block: Block, deployed: None) -> None:
     done = shell("sh", "-euc", block.script)

@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 
-from tests.engine.stack import BIN, Stack, get, kubectl, run
+from tests.engine.failover import dials
+from tests.engine.stack import BIN, LAYOUT, Stack, get, kubectl, run
 
 CONTROL_PLANE = {"srv1089618", "srv1089624", "srv1092158"}
 WORKER = {"srv1117946"}
+ORDER = "POST /order-plz "
 BESIDE_THE_BACKUPS = (
     "postgres-archive",
     "postgres-backup-reports",
@@ -79,7 +81,11 @@ def test_the_admin_service_is_closed_to_the_world(mainnet: Stack) -> None:
 
 @pytest.mark.parametrize("name", ["mainnet", "testnet"])
 def test_a_second_up_changes_nothing(deployed: None, name: str) -> None:
-    assert Stack(name).pulumi("up", "--yes", "--expect-no-changes").ok()
+    orders = LAYOUT.log("pebble").read_text().count(ORDER)
+    with dials() as counted:
+        Stack(name).pulumi("up", "--yes", "--expect-no-changes").ok()
+    assert counted == [0, 0], f"SSH dials and Kubernetes connections: {counted}"
+    assert LAYOUT.log("pebble").read_text().count(ORDER) == orders, "a certificate was ordered"
     Stack(name).pulumi("preview", "--expect-no-changes").ok()
     Stack(name).pulumi("refresh", "--yes", "--expect-no-changes").ok()
 

@@ -5,8 +5,9 @@ them is done over SSH.
 """
 
 import json
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +176,32 @@ class Rig:
         lines = head.splitlines()
         pairs = (line.partition(": ") for line in lines[1:])
         return Reply(int(lines[0].split()[1]), {name.lower(): value for name, _, value in pairs}, body)
+
+    def at_the_desk(
+        self,
+        argv: Sequence[str],
+        config: Mapping[str, object] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the operators' commands on the internet.
+
+        Instead of the engine, a file says what the stack is configured with: the rig's own config unless another is
+        given.
+        """
+        desk = self.layout.runtime / "desk"
+        desk.mkdir(exist_ok=True)
+        values = {f"gx-backend-infra:{key}": {"objectValue": value} for key, value in (config or self.config).items()}
+        (desk / "config.json").write_text(json.dumps(values))
+        (desk / "pulumi").write_text(f"#!/bin/sh\ncat {desk}/config.json\n")
+        (desk / "pulumi").chmod(0o755)
+        return subprocess.run(
+            [*where.nsenter_argv(self.layout.netns(where.INTERNET)), *argv],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=_CHECKOUT,
+            env={**os.environ, "PATH": f"{desk}:{os.environ['PATH']}", **(variables or {})},
+        )
 
     def orders(self) -> int:
         """Certificates that were ordered from Pebble so far."""

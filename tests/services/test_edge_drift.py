@@ -1,7 +1,6 @@
 """``make edge-drift`` at an operator's desk on the internet, against real hosts. Needs root."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -45,20 +44,8 @@ def drift(
     rig: Rig, config: Mapping[str, object] | None = None, scratch: Path | None = None, around: Sequence[str] = ()
 ) -> dict[str, str]:
     """What the command prints, by node. Instead of the engine, a file says what the stack is configured with."""
-    desk = rig.layout.runtime / "desk"
-    desk.mkdir(exist_ok=True)
-    values = {f"gx-backend-infra:{key}": {"objectValue": value} for key, value in (config or rig.config).items()}
-    (desk / "config.json").write_text(json.dumps(values))
-    (desk / "pulumi").write_text(f"#!/bin/sh\ncat {desk}/config.json\n")
-    (desk / "pulumi").chmod(0o755)
-    done = subprocess.run(
-        [*inside(rig), *around, sys.executable, "-m", "operations.edge_drift", STACK],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PATH": f"{desk}:{os.environ['PATH']}", **({"TMPDIR": str(scratch)} if scratch else {})},
-    )
+    argv = [*around, sys.executable, "-m", "operations.edge_drift", STACK]
+    done = rig.at_the_desk(argv, config, {"TMPDIR": str(scratch)} if scratch else {})
     # Two of the four nodes are off in this rig.
     assert done.returncode == 1, done.stdout + done.stderr
     found: dict[str, str] = {}

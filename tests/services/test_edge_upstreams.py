@@ -220,6 +220,26 @@ except ssl.SSLError as error:
         ("TLSv1_2", "ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA", "refused"),
     ],
 )
+def test_a_request_that_is_too_large_or_takes_too_long_to_send_is_ended(bare: Rig, tmp_path: Path) -> None:
+    rig = changed(bare)
+    rig.succeed(FIRST, rig.nginx(FIRST))
+    large = tmp_path / "large"
+    large.write_bytes(bytes(11 * 1024 * 1024))
+    refused = rig.get(f"{SITE}/identity/", "--data-binary", f"@{large}", "-H", "Expect:")
+    assert (refused.status, json.loads(refused.body)["status"]) == (413, 413)
+    assert "strict-transport-security" in refused.headers
+    address = where.node(FIRST).public_address
+    argv = ["openssl", "s_client", "-quiet", "-connect", f"{address}:443", "-servername", "api.gxcoin.money"]
+    prefix, begun = where.nsenter_argv(rig.layout.netns(where.INTERNET)), time.monotonic()
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*prefix, *argv], **streams) as dawdler:
+        assert dawdler.stdin
+        dawdler.stdin.write(b"GET /identity/ HTTP/1.1\r\nHost: api")
+        dawdler.stdin.flush()
+        dawdler.wait(timeout=30)
+    assert 9 < time.monotonic() - begun < 20
+
+
 def test_tls_is_mozillas_intermediate_profile(bare: Rig, version: str, ciphers: str, spoken: str) -> None:
     """NGX-04, NGX-06: https://ssl-config.mozilla.org, version 6: 1.2 and 1.3, forward secrecy and AEAD alone."""
     prefix = where.nsenter_argv(bare.layout.netns(where.INTERNET))

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 from aiohttp.test_utils import TestClient, TestServer
 
 from sandbox.cloudflare.api import Api
 from sandbox.cloudflare.gate import Gate, Journal, RateLimit
-from sandbox.cloudflare.origins import origins, public_records
+from sandbox.cloudflare.origins import origin_pools, origins, public_records
 from sandbox.cloudflare.resolver import Resolver
 from sandbox.cloudflare.state import ACCOUNT_ID, State, fixed_id
 
@@ -299,6 +300,27 @@ def test_a_pool_in_use_cannot_be_deleted_until_its_load_balancer_is(play: Play) 
     play(scenario)
 
 
+def test_pools_are_asked_in_the_order_of_the_visitors_region_and_passed_over_while_disabled(play: Play) -> None:
+    async def scenario(cf: Double) -> None:
+        pools = []
+        for name, address in (("kul", "72.60.210.201"), ("phx", "217.196.51.190"), ("fra", "72.61.81.3")):
+            body = {"name": name, "origins": [{"name": name, "address": address}]}
+            pools.append((await cf.call("POST", POOLS, body)).result["id"])
+        kul, phx, fra = pools
+        body = {"name": HOST, "default_pools": pools, "fallback_pool": kul, "proxied": True, "steering_policy": "geo"}
+        body |= {"region_pools": {"WEU": [fra, phx, kul]}, "adaptive_routing": {"failover_across_pools": True}}
+        balancer = (await cf.call("POST", BALANCERS, body)).result["id"]
+        europe = [["72.61.81.3"], ["217.196.51.190"], ["72.60.210.201"]]
+        assert origin_pools(cf.state, HOST, "WEU")[:3] == europe
+        assert origins(cf.state, HOST, "OC") == origins(cf.state, HOST) == ["72.60.210.201"]
+        await cf.call("PATCH", f"{POOLS}/{fra}", {"enabled": False})
+        assert origin_pools(cf.state, HOST, "WEU")[:2] == europe[1:]
+        await cf.call("PATCH", f"{BALANCERS}/{balancer}", {"adaptive_routing": {"failover_across_pools": False}})
+        assert origin_pools(cf.state, HOST, "WEU") == europe[1:2]
+
+    play(scenario)
+
+
 def test_a_load_balancer_over_an_unknown_pool_is_refused(play: Play) -> None:
     async def scenario(cf: Double) -> None:
         body = {"name": HOST, "default_pools": ["none"], "fallback_pool": "none"}
@@ -335,6 +357,19 @@ def test_an_injected_failure_hits_what_it_names_as_often_as_told(play: Play) -> 
         assert (await cf.call("GET", "/ips")).status == 503
         await cf.control("DELETE", "/faults")
         assert (await cf.call("GET", "/ips")).status == 200
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(("kind", "carried_out"), [("drop", 0), ("lose_reply", 1)])
+def test_a_lost_request_is_not_carried_out_and_one_whose_reply_is_lost_is(
+    play: Play, kind: str, carried_out: int
+) -> None:
+    async def scenario(cf: Double) -> None:
+        await cf.control("POST", "/faults", {"method": "POST", kind: True, "count": 1})
+        with pytest.raises(ClientError):
+            await cf.add()
+        assert len((await cf.call("GET", RECORDS)).result) == carried_out
 
     play(scenario)
 

@@ -42,6 +42,8 @@ def scenario(url: str, state: State) -> None:
         assert found is not None
         for known in (made, found.properties):
             assert not provider.diff(urn(kind), known, inputs, inputs, []).changes, f"{kind} differs from itself"
+        refreshed = provider.diff(urn(kind), found.properties, found.inputs, inputs, [])
+        assert not refreshed.changes, f"{kind} differs from itself once it was refreshed"
         return identifier, inputs, made
 
     account: Any = {"accountId": ACCOUNT_ID}

@@ -172,7 +172,7 @@ class CloudflareProvider(Provider):
         if resource is ZONE_SETTING:
             live["settingId"] = own_id
         names = old_inputs.keys() if old_inputs else resource.inputs
-        inputs = {key: live[key] for key in names if key in live}
+        inputs = {key: _as_given(live[key], old_inputs.get(key)) for key in names if key in live}
         state = {**{key: value for key, value in plain(olds).items() if key not in live}, **live}
         return Existing(own_id, with_secrets_of(state, old_inputs), with_secrets_of(inputs, old_inputs))
 
@@ -201,6 +201,18 @@ def _holds(known: Json, wanted: Json) -> bool:
     if isinstance(known, list) and isinstance(wanted, list):
         return len(known) == len(wanted) and all(map(_holds, known, wanted))
     return bool(known == wanted)
+
+
+def _as_given(live: Json, given: Json) -> Json:
+    """A live value without what the API filled in below it: a refresh keeps to the keys that the program gave.
+
+    https://github.com/pulumi/pulumi-terraform-bridge/blob/main/pkg/tfbridge/schema.go (``extractInputsObject``)
+    """
+    if isinstance(live, dict) and isinstance(given, dict):
+        return {key: _as_given(value, given[key]) for key, value in live.items() if key in given}
+    if isinstance(live, list) and isinstance(given, list) and len(live) == len(given):
+        return [_as_given(each, wanted) for each, wanted in zip(live, given, strict=True)]
+    return live
 
 
 def _owner(given: Properties) -> Properties:
