@@ -307,7 +307,13 @@ def test_pools_are_asked_in_the_order_of_the_visitors_region_and_passed_over_whi
             body = {"name": name, "origins": [{"name": name, "address": address}]}
             pools.append((await cf.call("POST", POOLS, body)).result["id"])
         kul, phx, fra = pools
-        body = {"name": HOST, "default_pools": pools, "fallback_pool": kul, "proxied": True, "steering_policy": "geo"}
+        body: dict[str, Any] = {
+            "name": HOST,
+            "default_pools": pools,
+            "fallback_pool": kul,
+            "proxied": True,
+            "steering_policy": "geo",
+        }
         body |= {"region_pools": {"WEU": [fra, phx, kul]}, "adaptive_routing": {"failover_across_pools": True}}
         balancer = (await cf.call("POST", BALANCERS, body)).result["id"]
         europe = [["72.61.81.3"], ["217.196.51.190"], ["72.60.210.201"]]
