@@ -7,8 +7,8 @@ import pytest
 
 from sandbox import layout as where
 from sandbox.cloudflare.state import ACCOUNT_ID
-from tests.engine.failover import ORIGINS, dials, double, fault, origins
-from tests.engine.stack import Stack, cloudflare_mutations
+from tests.engine.failover import ORIGINS, answered, dials, double, fault, origins
+from tests.engine.stack import Stack, awaited, cloudflare_mutations
 
 KUL, PHX, FRA = ORIGINS
 AMERICAN, EUROPEAN = where.CLIENT_ADDRESSES
@@ -80,8 +80,9 @@ def test_visitors_come_to_the_origin_of_their_region_and_the_others_to_the_first
 def test_draining_a_dead_region_is_one_line_and_its_return_another(balanced: Stack, drained: Stack) -> None:
     assert drained.changes() == {f"delete {RECORD}": 1, f"update {POOL}": 1}
     with fault("node cut off", PHX):
-        # Each of these waits for the dead one first; a drained region costs nobody anything.
-        assert origins(AMERICAN, requests=2) == {ORIGINS[FRA]}
+        # Each of these asks the dead one first. Until Kubernetes has missed the node, others may be led to its pods.
+        next_one = ("200", ORIGINS[FRA])
+        awaited("the next region serves", lambda: all(answered(AMERICAN) == next_one for _ in range(3)))
         before = len(cloudflare_mutations())
         with dials() as counted:
             drained.up().ok()
