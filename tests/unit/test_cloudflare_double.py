@@ -304,8 +304,8 @@ def test_pools_are_asked_in_the_order_of_the_visitors_region_and_passed_over_whi
     async def scenario(cf: Double) -> None:
         pools = []
         for name, address in (("kul", "72.60.210.201"), ("phx", "217.196.51.190"), ("fra", "72.61.81.3")):
-            body = {"name": name, "origins": [{"name": name, "address": address}]}
-            pools.append((await cf.call("POST", POOLS, body)).result["id"])
+            one = {"name": name, "origins": [{"name": name, "address": address}]}
+            pools.append((await cf.call("POST", POOLS, one)).result["id"])
         kul, phx, fra = pools
         body: dict[str, Any] = {
             "name": HOST,
