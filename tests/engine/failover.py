@@ -55,10 +55,10 @@ def answered(visitor: str) -> tuple[str, str]:
 
 
 def origins(visitor: str = where.INTERNET_ADDRESS, requests: int = 12) -> set[str]:
-    """Addresses that answered a number of requests of a visitor, each with 200."""
-    answers = {answered(visitor) for _ in range(requests)}
-    assert {status for status, _ in answers} == {"200"}, answers
-    return {origin for _, origin in answers}
+    """Addresses that answered a number of requests of a visitor, whatever they said: a node may take a primary along."""
+    found = {origin for _, origin in (answered(visitor) for _ in range(requests))}
+    assert "" not in found, "no origin answered"
+    return found
 
 
 def double(method: str, path: str, body: object = None) -> object:
