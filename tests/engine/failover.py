@@ -55,7 +55,7 @@ def answered(visitor: str) -> tuple[str, str]:
 
 
 def origins(visitor: str = where.INTERNET_ADDRESS, requests: int = 12) -> set[str]:
-    """Addresses that answered a number of requests of a visitor, whatever they said: a node may take a primary along."""
+    """Addresses that answered a visitor, whatever they said: a dead node may have taken a primary along."""
     found = {origin for _, origin in (answered(visitor) for _ in range(requests))}
     assert "" not in found, "no origin answered"
     return found
