@@ -122,7 +122,8 @@ def _agent(settings: Settings, socket: Path) -> Iterator[Mapping[str, str]]:
     try:
         added = subprocess.run(
             ["ssh-add", "-q", "-"],
-            input=key.get_secret_value() if key else "",
+            # `pulumi config set` takes the last newline away, and OpenSSH reads no key without it.
+            input=f"{key.get_secret_value().rstrip()}\n" if key else "",
             capture_output=True,
             text=True,
             check=False,

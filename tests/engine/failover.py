@@ -46,17 +46,19 @@ def fault(kind: str, node: str) -> Iterator[None]:
         sandbox("node", "heal", node) if kind == "node cut off" else sandbox("api", "heal")
 
 
+def answered(visitor: str) -> tuple[str, str]:
+    """Status of a visitor's request for ``/health`` through the double's proxy, and the origin that answered."""
+    argv = ("--interface", visitor, "-s", "-D", "-", "-o", "/dev/null", "https://api.gxcoin.money/health")
+    answer = run(BIN / "curl", *argv).ok().output
+    match = re.search(r"(?im)^x-sandbox-origin: (\S+)", answer)
+    return answer.split()[1], match[1] if match else ""
+
+
 def origins(visitor: str = where.INTERNET_ADDRESS, requests: int = 12) -> set[str]:
-    """Addresses that answered a number of requests of a visitor through the double's proxy, each with 200."""
-    seen = set()
-    for _ in range(requests):
-        argv = ("--interface", visitor, "-s", "-D", "-", "-o", "/dev/null", "https://api.gxcoin.money/health")
-        answer = run(BIN / "curl", *argv).ok().output
-        assert answer.split()[1] == "200", answer
-        match = re.search(r"(?im)^x-sandbox-origin: (\S+)", answer)
-        assert match, answer
-        seen.add(match[1])
-    return seen
+    """Addresses that answered a visitor, whatever they said: a dead node may have taken a primary along."""
+    found = {origin for _, origin in (answered(visitor) for _ in range(requests))}
+    assert "" not in found, "no origin answered"
+    return found
 
 
 def double(method: str, path: str, body: object = None) -> object:

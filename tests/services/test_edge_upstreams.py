@@ -231,8 +231,8 @@ def test_a_request_that_is_too_large_or_takes_too_long_to_send_is_ended(bare: Ri
     address = where.node(FIRST).public_address
     argv = ["openssl", "s_client", "-quiet", "-connect", f"{address}:443", "-servername", "api.gxcoin.money"]
     prefix, begun = where.nsenter_argv(rig.layout.netns(where.INTERNET)), time.monotonic()
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*prefix, *argv], **streams) as dawdler:
+    silent = subprocess.DEVNULL
+    with subprocess.Popen([*prefix, *argv], stdin=subprocess.PIPE, stdout=silent, stderr=silent) as dawdler:
         assert dawdler.stdin
         dawdler.stdin.write(b"GET /identity/ HTTP/1.1\r\nHost: api")
         dawdler.stdin.flush()

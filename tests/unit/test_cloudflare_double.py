@@ -304,10 +304,16 @@ def test_pools_are_asked_in_the_order_of_the_visitors_region_and_passed_over_whi
     async def scenario(cf: Double) -> None:
         pools = []
         for name, address in (("kul", "72.60.210.201"), ("phx", "217.196.51.190"), ("fra", "72.61.81.3")):
-            body = {"name": name, "origins": [{"name": name, "address": address}]}
-            pools.append((await cf.call("POST", POOLS, body)).result["id"])
+            one = {"name": name, "origins": [{"name": name, "address": address}]}
+            pools.append((await cf.call("POST", POOLS, one)).result["id"])
         kul, phx, fra = pools
-        body = {"name": HOST, "default_pools": pools, "fallback_pool": kul, "proxied": True, "steering_policy": "geo"}
+        body: dict[str, Any] = {
+            "name": HOST,
+            "default_pools": pools,
+            "fallback_pool": kul,
+            "proxied": True,
+            "steering_policy": "geo",
+        }
         body |= {"region_pools": {"WEU": [fra, phx, kul]}, "adaptive_routing": {"failover_across_pools": True}}
         balancer = (await cf.call("POST", BALANCERS, body)).result["id"]
         europe = [["72.61.81.3"], ["217.196.51.190"], ["72.60.210.201"]]
