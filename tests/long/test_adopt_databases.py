@@ -89,6 +89,16 @@ def adopt(former: Former) -> None:
     (ROOT / f"adopt.{NAME}.json").unlink()
 
 
+def encrypt_keys(config: Path) -> None:
+    """Encrypt what `patch` has in clear: the commands beside Pulumi refuse it otherwise."""
+    own = stackfile.config(config.read_text(encoding="utf-8"))["secrets"]
+    assert isinstance(own, dict)
+    for name, key in own["tls"].items():
+        place = f"{stackfile.PROJECT}:secrets.tls.{name}"
+        argv = ("config", "set", "--stack", NAME, "--config-file", config, "--secret", "--path", place)
+        run(BIN / "pulumi", *argv, stdin=key).ok()
+
+
 @pytest.fixture
 def former(deployed: None, tmp_path: Path) -> Iterator[Former]:
     """The former servers with their rows, and a stack file for what is to come."""
@@ -97,6 +107,7 @@ def former(deployed: None, tmp_path: Path) -> Iterator[Former]:
     project.mkdir()
     shutil.copy(ROOT / "Pulumi.yaml", project)
     run(BIN / "pulumi", "stack", "init", NAME, "--no-select", "--cwd", project).ok()
+    encrypt_keys(config)
     try:
         kubectl("create", "namespace", NAMESPACE)
         kubectl("apply", "-n", NAMESPACE, "-f", str(FORMER))
