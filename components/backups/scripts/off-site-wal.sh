@@ -48,14 +48,14 @@ copy_wal() {
 	rclone copy --immutable --size-only --include '/[0-9]*Z/{system,????????.history,????????????????????????}' "$wal" offsite:wal ||
 		return 1
 	rclone copyto --immutable "$snapshot" "offsite:wal/$chain/reached/$second.$position.$segment.gz" || return 1
-	copied="$chain $position"
+	copied="$chain $second"
 }
 
 copied='' copied_set='' checked=0 failed=''
 while :; do
 	copy_sets || failed=yes
 	if read_reached; then
-		if [ "$copied" = "$chain $position" ] || copy_wal; then
+		if [ "$copied" = "$chain $second" ] || copy_wal; then
 			gauge gx_off_site_wal_reached_timestamp_seconds "$second" "Newest second that a restore from the object store can reach." | publish off-site-wal || :
 			[ -z "$failed" ] || say "off-site: the WAL of $chain is copied"
 			failed=''
