@@ -73,7 +73,9 @@ class Former:
 def sql(ordinal: int, *statements: str) -> str:
     """What an instance answers its superuser."""
     words = [word for each in statements for word in ("-c", each)]
-    return kubectl("exec", "-n", NAMESPACE, f"postgres-{ordinal}", "-c", "postgres", "--", *PSQL, *words).strip()
+    said = kubectl("exec", "-n", NAMESPACE, f"postgres-{ordinal}", "-c", "postgres", "--", *PSQL, *words)
+    # kubectl complains of its own streams before it, now and then.
+    return said.strip().rpartition("\n")[2]
 
 
 def former_serve() -> None:
