@@ -90,7 +90,7 @@ def node_steps(
 
 
 def retire_step(stack: str) -> Step:
-    """The program that ends what the other steps have started; no resource, since removing a node runs nothing on it."""
+    """The program that ends what the other steps started; no resource, since removing a node runs nothing on it."""
     values = {"STACK": stack, "SITE": site_name(stack), "MONITOR": monitor_name(stack)}
     return Step(title=f"End of {stack} on this node", script="retire.sh", files={SETTINGS_FILE: settings_file(values)})
 
