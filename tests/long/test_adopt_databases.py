@@ -153,7 +153,7 @@ def test_the_runbook_moves_every_row_of_three_independent_primaries(former: Form
     said = former.follow("move --chosen postgres-0 --take-rows --execute")
     assert sql(0, "select count(*), count(distinct id), min(id), max(id) from wallet") == "420|420|1|420"
     assert sql(0, "select owner from wallet where id = 50") == "a50"
-    assert sql(0, "select source, key from adopted.rows") == "postgres-1|50", said
+    assert sql(0, "select source, key from adopted.rows") == "postgres-1|(50)", said
     former.stack.pulumi("preview", "--expect-no-changes").ok()
     volumes = get("persistentvolumes", NAMESPACE, "-l", "gxcoin.money/former")
     assert [each["spec"]["persistentVolumeReclaimPolicy"] for each in volumes] == ["Retain"] * 3
