@@ -12,8 +12,8 @@ from components.postgres import config
 from tests.services.backup_jobs import Jobs
 from tests.services.pods import NAMESPACE, Lab
 from tests.services.test_off_site import ADDRESS, SECRETS, SETTINGS, Store, start_store
-from tests.services.test_postgres_archive_failover import Members, fail_over
-from tests.services.test_postgres_point_in_time import Archive, ids, insert, next_second, owner, switch
+from tests.services.test_postgres_archive_failover import Members, commit_for_nobody, fail_over, restored
+from tests.services.test_postgres_point_in_time import Archive, insert, next_second, owner, switch
 from tests.services.test_postgres_scripts import ADDRESSES, UID
 
 
@@ -108,10 +108,7 @@ def test_a_second_is_restored_from_the_copies_alone(tmp_path: Path) -> None:
         assert (refused.returncode, f"Fix: one of: {name} " in refused.stderr) == (2, True), refused.stderr
         assert f"fetched: {name}, and WAL up to " in off_site.fetch(name)
         for moment, expected in ((wanted, [1, 2]), (end, [1, 2, 3])):
-            owner(cluster, "delete from ledger")
-            status, told = archive.restore(moment, EXECUTE="yes")
-            assert status == 0, told
-            assert ids(cluster) == expected
+            assert restored(archive, moment) == expected
         status, told = archive.restore(next_second() + 60)
         assert (status, "cannot be reached" in told) == (2, True), told
 
@@ -127,14 +124,7 @@ def test_what_a_failover_put_aside_is_in_the_store_and_in_no_restore(tmp_path: P
         insert(cluster, 1)
         before = next_second()
         off_site.await_copied(before)
-        # Last the one that will be promoted: it has most.
-        for standby in (2, 1):
-            cluster.lab.pods["postgres-0"].cut(10 + standby)
-        owner(cluster, "set synchronous_commit = local; insert into ledger values (666)")
-        for _ in range(3):
-            owner(cluster, "set synchronous_commit = local; create table filler (); drop table filler")
-            cluster.admin(0, "select pg_switch_wal()")
-        lost = cluster.admin(0, "select pg_walfile_name(pg_current_wal_lsn())")
+        lost = commit_for_nobody(cluster)
         off_site.await_copied(next_second())
         chain = archive.chain.name
         assert f"wal/{chain}/{lost}.bin" in stored(store)
@@ -151,7 +141,4 @@ def test_what_a_failover_put_aside_is_in_the_store_and_in_no_restore(tmp_path: P
         assert f"wal/{chain}/{lost}.bin" in stored(store), "nothing is ever deleted there"
         assert lost not in archive.segments()
         for moment, expected in ((before, [1]), (after, [1, 2])):
-            owner(cluster, "delete from ledger")
-            status, told = archive.restore(moment, EXECUTE="yes")
-            assert status == 0, told
-            assert ids(cluster) == expected
+            assert restored(archive, moment) == expected

@@ -37,6 +37,26 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
         yield archive
 
 
+def commit_for_nobody(cluster: Cluster) -> str:
+    """Commit on a primary that reaches no standby any more, and the archive still; the segment where that ends."""
+    # Last the one that will be promoted: it has most.
+    for standby in (2, 1):
+        cluster.lab.pods["postgres-0"].cut(10 + standby)
+    owner(cluster, "set synchronous_commit = local; insert into ledger values (666)")
+    for _ in range(3):
+        owner(cluster, "set synchronous_commit = local; create table filler (); drop table filler")
+        cluster.admin(0, "select pg_switch_wal()")
+    return cluster.admin(0, "select pg_walfile_name(pg_current_wal_lsn())")
+
+
+def restored(archive: Archive, moment: float) -> list[int]:
+    """The rows as they were at a second."""
+    owner(archive.cluster, "delete from ledger")
+    status, said = archive.restore(moment, EXECUTE="yes")
+    assert status == 0, said
+    return ids(archive.cluster)
+
+
 def fail_over(archive: Archive, *, bystander: int = 2) -> None:
     """The primary, 0, is gone; 1 is promoted."""
     cluster = archive.cluster
@@ -61,10 +81,7 @@ def test_restores_to_a_second_before_and_after_a_failover(archive: Archive) -> N
     assert len(archive.chains()) == 1, "the new primary goes on where the old one ended"
     assert (archive.chain / "00000002.history").exists()
     for moment, expected in ((before, [1]), (after, [1, 2, 3])):
-        owner(cluster, "delete from ledger")
-        status, said = archive.restore(moment, EXECUTE="yes")
-        assert status == 0, said
-        assert ids(cluster) == expected
+        assert restored(archive, moment) == expected
 
 
 def test_what_the_archive_alone_got_of_the_old_primary_is_put_aside_and_never_restored(archive: Archive) -> None:
@@ -73,14 +90,7 @@ def test_what_the_archive_alone_got_of_the_old_primary_is_put_aside_and_never_re
     insert(cluster, 1)
     before = next_second()
     archive.await_reach(before)
-    # The primary reaches no standby any more, and the archive still. Last the one that will be promoted: it has most.
-    for standby in (2, 1):
-        cluster.lab.pods["postgres-0"].cut(10 + standby)
-    owner(cluster, "set synchronous_commit = local; insert into ledger values (666)")
-    for _ in range(3):
-        owner(cluster, "set synchronous_commit = local; create table filler (); drop table filler")
-        cluster.admin(0, "select pg_switch_wal()")
-    diverged = cluster.admin(0, "select pg_walfile_name(pg_current_wal_lsn())")
+    diverged = commit_for_nobody(cluster)
     archive.await_reach(next_second())
     ahead = set(archive.segments())
     # It stands where the next segment begins, and its name is that of the one before.
@@ -98,10 +108,7 @@ def test_what_the_archive_alone_got_of_the_old_primary_is_put_aside_and_never_re
     assert not [name for name in aside if name.startswith("00000002")]
     assert len(archive.chains()) == 1
     for moment, expected in ((before, [1]), (after, [1, 2])):
-        owner(cluster, "delete from ledger")
-        status, said = archive.restore(moment, EXECUTE="yes")
-        assert status == 0, said
-        assert ids(cluster) == expected
+        assert restored(archive, moment) == expected
 
 
 def test_a_replaced_primary_that_still_runs_is_left_for_the_new_one(archive: Archive) -> None:
