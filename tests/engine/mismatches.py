@@ -16,6 +16,7 @@ from tests.engine.outages import on_host
 from tests.engine.stack import BIN, LAYOUT, awaited, get, kubectl, run
 
 SLOW_ECHO = Path(__file__).parent / "files" / "slow-echo.py"
+# No answer is an answer, of a kube-proxy that is just starting.
 PROXY_MODE = "/usr/bin/curl -fsS --max-time 1 http://127.0.0.1:10249/proxyMode || true"
 
 
@@ -238,6 +239,7 @@ def kube_proxy_in_mode(node: str, mode: str) -> Iterator[None]:
         yield
     finally:
         restarted(usual, "iptables")
+        # Awaited: until then there is no answer, which is no failure.
         answers = "/usr/bin/curl -s -o /dev/null --max-time 1 http://127.0.0.1:30001/ && echo yes || true"
         awaited(f"NodePorts of {node} answer again", lambda: on_host(host, answers) == "yes\n", timeout=60)
 

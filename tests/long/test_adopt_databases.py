@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.bench import scratch
 from tests.bench.engine import write_config
 from tests.engine.databases import Databases
 from tests.engine.stack import BIN, ROOT, Stack, awaited, get, kubectl, run
-from tests.long.operator import ENVIRONMENT, follow
+from tests.long.operator import follow
 
 NAME = "adopted"
 NAMESPACE = f"backend-{NAME}"
@@ -86,8 +85,7 @@ def former_serve() -> None:
 
 def adopt(former: Former) -> None:
     """Take over what is left of the former objects: the namespace, the Service."""
-    argv = (sys.executable, "-m", "operations.adopt", NAME, "--yes", "--config-file", str(former.stack.config))
-    run("env", f"PATH={ENVIRONMENT['PATH']}", *argv).ok()
+    former.stack.operate("adopt", "--yes").ok()
     (ROOT / f"adopt.{NAME}.json").unlink()
 
 

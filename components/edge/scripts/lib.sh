@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the steps have in common when they only look: `<script> <directory> check` prints a line per difference between
+# What the steps have in common. When they only look, `<script> <directory> check` prints a line per difference between
 # the host and what the step would put there, and changes nothing.
 
 drift() {
@@ -19,6 +19,11 @@ differs() {
 
 with_systemd() {
     [[ -d /run/systemd/system ]]
+}
+
+nginx_runs() {
+    local pid
+    pid=$(cat /run/nginx.pid 2>/dev/null) && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null
 }
 
 # unit_differs <unit that must start at boot and be active>

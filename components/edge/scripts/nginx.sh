@@ -77,16 +77,11 @@ point_at() {
     fi
 }
 
-running() {
-    local pid
-    pid=$(cat /run/nginx.pid 2>/dev/null) && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null
-}
-
 # Without the lock's descriptor, which a started Nginx would hold for ever.
 reload() {
     if with_systemd; then
         systemctl --quiet enable nginx && systemctl reload-or-restart nginx
-    elif running; then
+    elif nginx_runs; then
         nginx -s reload
     else
         nginx
@@ -146,7 +141,7 @@ check() {
         [[ $(readlink "/etc/nginx/$loader") == $(target_of "$loader") ]] ||
             drift "/etc/nginx/$loader does not lead to the program's file"
     done
-    if ! running; then
+    if ! nginx_runs; then
         drift "Nginx does not run"
     elif ! answers "$(basename "$(readlink /etc/nginx/gx)")"; then
         drift "Nginx does not serve what is in its files: it was not reloaded, or ports 80 and 443 are another's"
@@ -231,7 +226,7 @@ keep_wanted() {
     mv "$state/$STACK.nginx.new" "$state/$STACK.nginx"
 }
 
-if [[ $edited == no ]] && diff -r --no-dereference /etc/nginx "$work/nginx" >/dev/null && running && answers "$digest"; then
+if [[ $edited == no ]] && diff -r --no-dereference /etc/nginx "$work/nginx" >/dev/null && nginx_runs && answers "$digest"; then
     [[ $wanted == "$state/$STACK.nginx" ]] || keep_wanted
     echo "release $digest is in force already; nothing done"
     exit 0

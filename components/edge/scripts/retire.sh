@@ -36,11 +36,6 @@ others() {
         ! -path /etc/nginx/conf.d/00-gx-host.conf 2>/dev/null
 }
 
-running() {
-    local pid
-    pid=$(cat /run/nginx.pid 2>/dev/null) && [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null
-}
-
 end_monitor() {
     if with_systemd; then
         systemctl --quiet disable --now "$MONITOR.timer" 2>/dev/null || true # it may be gone in part
@@ -61,7 +56,7 @@ end_site() {
     rm -rf "/var/lib/gx-edge/$STACK.nginx"
     if with_systemd; then
         systemctl reload nginx
-    elif running; then
+    elif nginx_runs; then
         nginx -s reload
     fi
 }
@@ -71,7 +66,7 @@ end_nginx() {
     rm -rf "/var/lib/gx-edge/$STACK.nginx"
     if with_systemd; then
         systemctl --quiet disable --now nginx
-    elif running; then
+    elif nginx_runs; then
         nginx -s stop
     fi
 }
