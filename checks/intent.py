@@ -128,10 +128,8 @@ def pods(settings: Settings) -> Iterator[Pod]:
     if settings.observability is not None:
         yield Pod(app=POSTGRES_EXPORTER_APP, role=Role.POSTGRES_EXPORTER, path="observability")
         yield Pod(app=REDIS_EXPORTER_APP, role=Role.REDIS_EXPORTER, path="observability")
-        if settings.backups is not None:
-            archive = ("postgres-base",) if settings.backups.point_in_time is not None else ()
-            for kind in ("postgres", "redis", *archive):
-                yield Pod(app=f"{kind}-backup-reports", role=Role.REPORTS, path="observability")
+        for kind in settings.backups.kinds() if settings.backups else ():
+            yield Pod(app=f"{kind}-backup-reports", role=Role.REPORTS, path="observability")
     if settings.migration is not None:
         yield Pod(app="migration", role=Role.POSTGRES_CLIENT, path="migration")
     for name, worker in settings.workers.items():

@@ -314,9 +314,7 @@ def _migration(migration: Migration, image: str | None, placement: Placement) ->
 
 def _exporters(sized: Observability, backups: Backups | None, placement: Placement) -> Iterator[Workload]:
     """One for each database, and one for each volume of backups, where that is."""
-    kinds = ["postgres", "redis"] if backups else []
-    kinds += ["postgres-base"] if backups and backups.point_in_time else []
-    readers = {f"{kind}-backup-reports": backups.placement for kind in kinds} if backups else {}
+    readers = {f"{kind}-backup-reports": backups.placement for kind in backups.kinds()} if backups else {}
     for name, where in {POSTGRES_EXPORTER_APP: placement, REDIS_EXPORTER_APP: placement, **readers}.items():
         yield Workload(
             name=name,

@@ -325,6 +325,10 @@ class Backups(Section):
         default=None, description="Where copies go; absent means that the backups share the fate of their node."
     )
 
+    def kinds(self) -> tuple[str, ...]:
+        """What has a volume of its own and reports there: the backups of each database, base backups with the WAL."""
+        return ("postgres", "redis", *(("postgres-base",) if self.point_in_time is not None else ()))
+
 
 class Migration(Section):
     """What brings the schema to the state that the services' images expect, before they start (MIG rows)."""

@@ -148,9 +148,8 @@ def reports(image: str, backups: Backups) -> tuple[Exporter, ...]:
 
     As the jobs' own user: their files are for nobody else. It sees the directory of the reports, not the backups.
     """
-    users = {"postgres": (postgres_pod.UID, postgres_pod.UID), "redis": (redis_pod.UID, redis_pod.GID)}
-    if backups.point_in_time is not None:
-        users["postgres-base"] = users["postgres"]
+    of_postgres = (postgres_pod.UID, postgres_pod.UID)
+    users = {"postgres": of_postgres, "redis": (redis_pod.UID, redis_pod.GID), "postgres-base": of_postgres}
     return tuple(
         Exporter(
             app=f"{kind}-backup-reports",
@@ -162,8 +161,8 @@ def reports(image: str, backups: Backups) -> tuple[Exporter, ...]:
                 "--web.disable-exporter-metrics",
                 f"--web.listen-address=:{METRICS_PORT}",
             ),
-            uid=uid,
-            gid=gid,
+            uid=users[kind][0],
+            gid=users[kind][1],
             port=METRICS_PORT,
             port_name=METRICS_PORT_NAME,
             path="/",
@@ -177,7 +176,7 @@ def reports(image: str, backups: Backups) -> tuple[Exporter, ...]:
             },
             moves=False,
         )
-        for kind, (uid, gid) in users.items()
+        for kind in backups.kinds()
     )
 
 
