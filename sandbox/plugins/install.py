@@ -8,8 +8,10 @@ installed already is left alone.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,26 +34,44 @@ class Installed:
 
 
 def install(home: Path, engine: Path, search_path: str) -> Installed:
-    """Prepare ``home`` (``PULUMI_HOME``) for ``engine``; real plugins are looked for on ``search_path``. Idempotent."""
-    stand_ins = []
-    if not (engine.resolve().parent / "pulumi-language-python").exists() and not _on(search_path, "language-python"):
-        engine = _link_engine(home / "bin", engine.resolve())
-        _symlink(engine.parent / "pulumi-language-python", _LAUNCHERS / "pulumi-language-python")
-        stand_ins.append("language-python")
-    for name, version in _RESOURCE_PLUGINS.items():
-        directory = home / "plugins" / f"resource-{name}-v{version}"
-        launcher = directory / f"pulumi-resource-{name}"
-        ours = launcher.is_symlink()
-        if _on(search_path, f"resource-{name}"):
-            if ours:
-                shutil.rmtree(directory)
-            continue
-        if launcher.exists() and not ours:
-            continue
-        directory.mkdir(parents=True, exist_ok=True)
-        _symlink(launcher, _LAUNCHERS / launcher.name)
-        stand_ins.append(f"resource-{name}")
-    return Installed(engine, tuple(stand_ins))
+    """Prepare ``home`` (``PULUMI_HOME``) for ``engine``; real plugins are looked for on ``search_path``.
+
+    Idempotent, and safe in commands that start at once.
+    """
+    with _alone(home):
+        stand_ins = []
+        beside = (engine.resolve().parent / "pulumi-language-python").exists()
+        if not beside and not _on(search_path, "language-python"):
+            engine = _link_engine(home / "bin", engine.resolve())
+            _symlink(engine.parent / "pulumi-language-python", _LAUNCHERS / "pulumi-language-python")
+            stand_ins.append("language-python")
+        plugins = home / "plugins"
+        stand_ins += [f"resource-{name}" for name in _RESOURCE_PLUGINS if _stands_in(plugins, name, search_path)]
+        return Installed(engine, tuple(stand_ins))
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _stands_in(plugins: Path, name: str, search_path: str) -> bool:
+    """Whether the stand-in for a resource plugin is used; it is put in place, or makes room for the real one."""
+    directory = plugins / f"resource-{name}-v{_RESOURCE_PLUGINS[name]}"
+    launcher = directory / f"pulumi-resource-{name}"
+    ours = launcher.is_symlink()
+    if _on(search_path, f"resource-{name}"):
+        if ours:
+            shutil.rmtree(directory)
+        return False
+    if launcher.exists() and not ours:
+        return False
+    directory.mkdir(parents=True, exist_ok=True)
+    _symlink(launcher, _LAUNCHERS / launcher.name)
+    return True
 
 
 def _on(search_path: str, plugin: str) -> bool:
@@ -65,13 +85,13 @@ def _link_engine(directory: Path, engine: Path) -> Path:
     stat = engine.stat()
     if target.exists() and (target.stat().st_size, target.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns):
         return target
-    temporary = Path(tempfile.mkdtemp(dir=directory)) / "pulumi"
+    temporary = directory / "pulumi.new"
+    temporary.unlink(missing_ok=True)
     try:
         temporary.hardlink_to(engine)
     except OSError:
         shutil.copy2(engine, temporary)
     temporary.replace(target)
-    temporary.parent.rmdir()
     return target
 
 

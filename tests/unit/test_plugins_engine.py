@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,14 @@ def test_an_installed_real_plugin_is_left_alone(tmp_path: Path) -> None:
     done = install(tmp_path / "home", engine, "/nowhere")
     assert "resource-kubernetes" not in done.stand_ins
     assert launcher.read_text() == "real"
+
+
+def test_commands_that_start_at_once_find_the_same_engine(tmp_path: Path) -> None:
+    # rename(2) does nothing when both names are links to one file, and says that it succeeded.
+    engine = executable(tmp_path / "built" / "pulumi")
+    with ThreadPoolExecutor(4) as commands:
+        for attempt in range(50):
+            home = tmp_path / f"home-{attempt}"
+            done = set(commands.map(lambda _, home=home: install(home, engine, "/nowhere"), range(4)))
+            assert len(done) == 1
+            assert {path.name for path in (home / "bin").iterdir()} == {"pulumi", "pulumi-language-python"}
