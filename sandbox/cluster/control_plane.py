@@ -95,7 +95,7 @@ def _api_server_flags(layout: Layout) -> list[str]:
         f"--secure-port={where.API_PORT}",
         f"--etcd-servers={_ETCD_URL}",
         f"--service-cluster-ip-range={where.SERVICE_CIDR}",
-        "--service-node-port-range=30000-32767",
+        f"--service-node-port-range={where.NODE_PORTS}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--anonymous-auth=false",

@@ -1,4 +1,8 @@
-"""One node: a machine with its own disk, containerd, kubelet and kube-proxy, pod network and made-up hardware."""
+"""One node: a machine with its own disk, containerd, kubelet and kube-proxy, pod network and made-up hardware.
+
+Network policies are enforced by kube-router, whose controller K3s runs inside itself:
+https://docs.k3s.io/networking/networking-services#network-policy-controller
+"""
 
 import json
 from pathlib import Path
@@ -8,6 +12,7 @@ import grpc
 from sandbox import images, netns, processes
 from sandbox import layout as where
 from sandbox.cluster import cgroups, hardware, pki
+from sandbox.cluster.kubectl import kubectl
 from sandbox.layout import Layout, NodeSpec
 from sandbox.toolchain import tool
 
@@ -15,6 +20,7 @@ _HERE = Path(__file__).parent
 _SOCKET = "/run/containerd/containerd.sock"
 _VXLAN_PORT = 8472
 _VXLAN_OVERHEAD = 50
+_DAEMONS = ("containerd", "kubelet", "kube-proxy", "kube-router")
 
 
 def start(layout: Layout, node: NodeSpec) -> None:
@@ -39,12 +45,21 @@ def start(layout: Layout, node: NodeSpec) -> None:
         _spawn(layout, node, "kubelet", [str(tool("kubelet")), *_kubelet_flags(layout, node)])
     if processes.pid_of(layout, _daemon(node, "kube-proxy")) is None:
         _spawn(layout, node, "kube-proxy", [str(tool("kube-proxy")), *_kube_proxy_flags(layout, node)])
+    if processes.pid_of(layout, _daemon(node, "kube-router")) is None:
+        # It ends where the kubelet has not told the node's address yet.
+        processes.wait_until(
+            f"the cluster knows the address of {node.name}",
+            lambda: kubectl(layout, "get", "node", node.name, "-o", "jsonpath={.status.addresses}") != "",
+            timeout=120,
+            log=layout.log(_daemon(node, "kubelet")),
+        )
+        _spawn(layout, node, "kube-router", [str(tool("kube-router")), *_kube_router_flags(layout, node)])
 
 
 def stop(layout: Layout, node: NodeSpec) -> None:
     """Power the node off: every process of it dies at once, its disk stays. Its neighbours hear nothing more."""
     netns.power_off(layout, node.name)
-    for name in ("kube-proxy", "kubelet", "containerd"):
+    for name in reversed(_DAEMONS):
         processes.stop(layout, _daemon(node, name), grace=0)
     cgroups.remove(layout.cgroup(node.name))
 
@@ -57,8 +72,7 @@ def remove(layout: Layout, node: NodeSpec) -> None:
 
 def dead_daemons(layout: Layout, node: NodeSpec) -> list[str]:
     """Programs of the node that should run and do not."""
-    names = ("containerd", "kubelet", "kube-proxy")
-    return [name for name in names if processes.pid_of(layout, _daemon(node, name)) is None]
+    return [name for name in _DAEMONS if processes.pid_of(layout, _daemon(node, name)) is None]
 
 
 def _runtime_answers(socket: Path) -> bool:
@@ -195,4 +209,17 @@ def _kube_proxy_flags(layout: Layout, node: NodeSpec) -> list[str]:
         *(f"--conntrack-{limit}=0" for limit in limits),
         "--conntrack-udp-timeout=0",
         "--conntrack-udp-timeout-stream=0",
+    ]
+
+
+def _kube_router_flags(layout: Layout, node: NodeSpec) -> list[str]:
+    return [
+        f"--kubeconfig={pki.kubeconfig_path(layout, pki.KUBE_ROUTER)}",
+        f"--hostname-override={node.name}",
+        "--run-firewall=true",
+        "--run-router=false",
+        "--run-service-proxy=false",
+        f"--service-cluster-ip-range={where.SERVICE_CIDR}",
+        f"--service-node-port-range={where.NODE_PORTS}",
+        "--health-port=0",
     ]

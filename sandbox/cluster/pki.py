@@ -26,6 +26,7 @@ ADMIN = "admin"
 CONTROLLER_MANAGER = "controller-manager"
 SCHEDULER = "scheduler"
 KUBE_PROXY = "kube-proxy"
+KUBE_ROUTER = "kube-router"
 API_SERVER = "apiserver"
 SERVICE_ACCOUNTS = "service-accounts"
 
@@ -84,6 +85,7 @@ def create(layout: Layout) -> None:
         CONTROLLER_MANAGER: ("system:kube-controller-manager", ()),
         SCHEDULER: ("system:kube-scheduler", ()),
         KUBE_PROXY: ("system:kube-proxy", ()),
+        KUBE_ROUTER: ("system:kube-router", ()),
         **{node.name: (f"system:node:{node.name}", ("system:nodes",)) for node in where.NODES},
     }
     for name, (user, groups) in users.items():

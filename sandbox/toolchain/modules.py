@@ -65,6 +65,11 @@ MODULES = (
         },
     ),
     Module(
+        name="kube-router",
+        directory=_PINS / "kube-router",
+        tools={"kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"},
+    ),
+    Module(
         name="cyclonus",
         directory=_PINS / "cyclonus",
         tools={"cyclonus": "."},
