@@ -14,6 +14,7 @@ from components.network_policies import POSTGRES_EXPORTER_APP, POSTGRES_PROMOTE_
 from settings.model import (
     BackupJob,
     Backups,
+    Images,
     Migration,
     Observability,
     Placement,
@@ -175,7 +176,7 @@ def workloads(settings: Settings) -> tuple[Workload, ...]:
         *_redis(settings.redis, databases),
         *(_backups(settings.backups) if settings.backups else ()),
         *(_point_in_time(settings.backups) if settings.backups else ()),
-        *(_migration(settings.migration, settings.images.migration, others) if settings.migration else ()),
+        *(_migration(settings.migration, settings.images, others) if settings.migration else ()),
         *(_exporters(settings.observability, settings.backups, others) if settings.observability else ()),
         *(_deployment(f"workers.{name}", name, each, others) for name, each in settings.workers.items()),
         *(_deployment(f"services.{name}", name, each, others) for name, each in settings.services.items()),
@@ -289,12 +290,12 @@ def _scheduled(name: str, path: str, size: BackupJob, placement: Placement, sche
     )
 
 
-def _migration(migration: Migration, image: str | None, placement: Placement) -> Iterator[Workload]:
+def _migration(migration: Migration, images: Images, placement: Placement) -> Iterator[Workload]:
     """Its steps are one pod, one after the other: all but the last are init containers."""
-    steps = ("migrate", "seed") if migration.seed else ("migrate",)
-    if image is not None:
+    steps = ("await-database", "migrate", *(("seed",) if migration.seed else ()))
+    if images.migration is not None:
         yield Workload(
-            name=migration.job_name(image, placement),
+            name=migration.job_name(images.migration, images.postgres, placement),
             kind=Kind.JOB,
             path="migration",
             placement=placement,

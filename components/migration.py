@@ -9,6 +9,7 @@ import pulumi_kubernetes as k8s
 from components.base import Component, owned
 from components.network_policies import POSTGRES_ACCESS
 from components.placement import affinity, resources
+from components.postgres.config import ROLES
 from components.security import CONTAINER_SECURITY_CONTEXT, pod_security_context
 from components.tls import CLIENT_DIRECTORY
 from components.workload import UID
@@ -22,7 +23,7 @@ RETRIES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseMigrationArgs:
-    """Arguments of ``DatabaseMigration``. ``database`` is the URL of the schema's owner.
+    """Arguments of ``DatabaseMigration``. ``database`` is the URL of the schema's owner, ``host`` the server's name.
 
     ``authority`` is the name of the ConfigMap that the database's certificate is verified with.
     """
@@ -31,17 +32,19 @@ class DatabaseMigrationArgs:
     priority_class: pulumi.Input[str]
     settings: Migration
     image: str
+    postgres_image: str
     placement: Placement
     database: SecretKey
+    host: pulumi.Input[str]
     authority: pulumi.Input[str]
 
 
 class DatabaseMigration(Component):
     """A Job that migrates the schema, then seeds it; what depends on it starts once both have succeeded.
 
-    Named by its image and commands, so that a new image runs and one that has run does not run again. It goes straight
-    to the primary as the owner of the schema, is tried again while the network policies take effect (X-71), and a Job
-    that has failed for good is replaced by the next ``up``. Both commands must be safe to run twice.
+    Named by its images and commands, so that a new image runs and one that has run does not run again. It goes straight
+    to the primary as the owner of the schema, once that answers, and a Job that has failed for good is replaced by the
+    next ``up``. Both commands must be safe to run twice.
 
     Attributes:
         job: Name of the Job.
@@ -63,7 +66,7 @@ class DatabaseMigration(Component):
         job = k8s.batch.v1.Job(
             self.child_name("job"),
             metadata=owned(
-                args.settings.job_name(args.image, args.placement),
+                args.settings.job_name(args.image, args.postgres_image, args.placement),
                 args.namespace,
                 labels={"app": APP},
                 # https://www.pulumi.com/registry/packages/kubernetes/api-docs/batch/v1/job/
@@ -102,12 +105,26 @@ def pod_spec(args: DatabaseMigrationArgs, account: pulumi.Input[str]) -> dict[st
         "restart_policy": "Never",
         "security_context": pod_security_context(UID),
         "affinity": affinity(args.placement, APP, one_per_node=False),
-        "init_containers": before,
+        "init_containers": [_await_database(args), *before],
         "containers": [last],
         "volumes": [
             {"name": "tmp", "empty_dir": {"size_limit": "256Mi"}},
             {"name": "authority", "config_map": {"name": args.authority}},
         ],
+    }
+
+
+def _await_database(args: DatabaseMigrationArgs) -> dict[str, Any]:
+    """Waits until the primary answers: a policy learns of a pod after its start, and each try is another pod (X-71)."""
+    return {
+        "name": "await-database",
+        "image": args.postgres_image,
+        "image_pull_policy": "IfNotPresent",
+        "command": ["sh", "-c", "until pg_isready --timeout=5; do sleep 1; done"],
+        # It logs nobody in, and still wants a name where the system has none for the user.
+        "env": [{"name": "PGHOST", "value": args.host}, {"name": "PGUSER", "value": ROLES.owner}],
+        "resources": resources(args.settings.requests, args.settings.limits),
+        "security_context": CONTAINER_SECURITY_CONTEXT,
     }
 
 

@@ -342,12 +342,12 @@ class Migration(Section):
     requests: Resources
     limits: Resources
 
-    def job_name(self, image: str, placement: Placement) -> str:
+    def job_name(self, image: str, postgres_image: str, placement: Placement) -> str:
         """Name of the Job: a new image or command runs, one that has run does not run again (X-64).
 
         Everything of the pod that a stack file decides is in it: a Job's pod cannot be changed.
         """
-        content = json.dumps([image, placement.model_dump(), self.model_dump()], sort_keys=True)
+        content = json.dumps([image, postgres_image, placement.model_dump(), self.model_dump()], sort_keys=True)
         return f"migration-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 

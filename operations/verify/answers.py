@@ -159,7 +159,9 @@ def _job(what: str, settings: Settings, observed: Observed) -> Iterator[Row]:
     if settings.migration is None or settings.images.migration is None:
         yield Row(name=what, level=Level.OK, said="not in this stack")
         return
-    name = settings.migration.job_name(settings.images.migration, settings.placement.workloads)
+    name = settings.migration.job_name(
+        settings.images.migration, settings.images.postgres, settings.placement.workloads
+    )
     job = observed.of_kind("Job").get(name)
     done = job is not None and job.get("status", {}).get("succeeded", 0) >= 1
     if done:

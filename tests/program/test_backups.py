@@ -167,7 +167,11 @@ def migration(program: Capture) -> Registered:
 
 def test_the_schema_is_migrated_then_seeded_by_its_owner(program: Capture) -> None:
     spec = migration(program).inputs["spec"]["template"]["spec"]
-    (migrate,), (seed,) = spec["initContainers"], spec["containers"]
+    (wait, migrate), (seed,) = spec["initContainers"], spec["containers"]
+    assert "pg_isready" in wait["command"][-1], "a policy learns of a pod after its start"
+    told = {each["name"]: each["value"] for each in wait["env"]}
+    assert told["PGHOST"].startswith("postgres-primary.")
+    assert told["PGUSER"], "the user of the pod has no name in that image"
     assert migrate["command"] == ["npx", "prisma", "migrate", "deploy"]
     assert seed["command"] == ["npx", "prisma", "db", "seed"]
     for container in (migrate, seed):
@@ -199,7 +203,7 @@ def test_a_stack_may_have_no_seed_or_no_migration() -> None:
     unseeded = capture.stack("testnet", {"migration": {"seed": []}})
     spec = migration(unseeded).inputs["spec"]["template"]["spec"]
     assert [each["name"] for each in spec["containers"]] == ["migrate"]
-    assert not spec.get("initContainers")
+    assert [each["name"] for each in spec["initContainers"]] == ["await-database"]
     assert not capture.stack("testnet", {"migration": None, "images": {"migration": None}}).has("Job")
 
 

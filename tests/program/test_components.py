@@ -147,8 +147,10 @@ def _migration(name: str, values: Settings) -> None:
         priority_class=name,
         settings=values.migration,
         image=values.images.migration,
+        postgres_image=values.images.postgres,
         placement=values.placement.workloads,
         database=SecretKey(name="postgres-secrets", key="migration-url", digest="one"),
+        host="postgres-primary",
         authority="database-authority",
     )
     DatabaseMigration(name, args)

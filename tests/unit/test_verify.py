@@ -26,7 +26,7 @@ assert MAINNET.images.migration
 assert MAINNET.fabric
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 LINE = '{"timestamp":"2026-11-26T11:59:59.123Z","level":"INFO","service":"svc-tax","message":"ready"}'
-JOB = MAINNET.migration.job_name(MAINNET.images.migration, MAINNET.placement.workloads)
+JOB = MAINNET.migration.job_name(MAINNET.images.migration, MAINNET.images.postgres, MAINNET.placement.workloads)
 Change = Callable[[dict[str, Any]], object]
 
 
