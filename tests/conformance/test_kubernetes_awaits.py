@@ -7,6 +7,7 @@ import time
 from tests.conformance.program import PAUSE_IMAGE, Program, get, kubectl, source
 
 _AWAIT = "https://github.com/pulumi/pulumi-kubernetes/tree/master/provider/pkg/await"
+_PROVIDER = "https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go"
 _NAMESPACE = 'space = k8s.core.v1.Namespace("space", metadata={"name": ns}, opts=o)\n'
 
 
@@ -120,17 +121,29 @@ k8s.core.v1.PersistentVolumeClaim("claim", metadata={"name": "claim", "namespace
     assert get("pvc", "claim", program.namespace)["status"]["phase"] == "Pending"
 
 
+def job(command: str, annotations: str = "{}") -> str:
+    return f"""
+metadata = {{"name": "job", "namespace": space.metadata.name, "annotations": {annotations}}}
+k8s.batch.v1.Job("job", metadata=metadata, opts=o, spec={{
+    "backoff_limit": 0, "template": {{"spec": {{"restart_policy": "Never", "containers": [
+        {{"name": "c", "image": "{PAUSE_IMAGE}", "command": ["{command}"]}}]}}}}}})
+"""
+
+
 @source(f"{_AWAIT}/checker/job/check.go (BackoffLimitExceeded fails at once)")
 def test_a_job_that_gives_up_fails_the_deployment_at_once(program: Program) -> None:
-    program.write(
-        _NAMESPACE
-        + f"""
-k8s.batch.v1.Job("job", metadata={{"name": "job", "namespace": space.metadata.name}}, opts=o, spec={{
-    "backoff_limit": 0, "template": {{"spec": {{"restart_policy": "Never", "containers": [
-        {{"name": "c", "image": "{PAUSE_IMAGE}", "command": ["/does-not-exist"]}}]}}}}}})
-"""
-    )
+    program.write(_NAMESPACE + job("/does-not-exist"))
     assert "BackoffLimitExceeded" in program.up().failed()
+
+
+@source(f"{_PROVIDER} (Diff: metadata.ReplaceUnready)")
+def test_a_job_that_has_failed_is_made_anew_where_it_asks_for_that(program: Program) -> None:
+    program.write(_NAMESPACE + job("/does-not-exist", '{"pulumi.com/replaceUnready": "true"}'))
+    program.up().failed()
+    uid = get("job", "job", program.namespace)["metadata"]["uid"]
+    assert program.planned()["replace Job"] == 1
+    program.up().failed()
+    assert get("job", "job", program.namespace)["metadata"]["uid"] != uid
 
 
 @source(f"{_AWAIT}/service.go (endpoints settle for ten seconds, none of them not ready)")

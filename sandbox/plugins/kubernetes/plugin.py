@@ -1,6 +1,7 @@
 """The Kubernetes provider: check, diff, create, update, delete, read.
 
-Configure, Check and Diff make no request, so that a run that changes no Kubernetes object does not need the API server.
+Configure, Check and Diff make no request, so that a run that changes no Kubernetes object does not need the API server;
+only a Job with ``replaceUnready`` is looked at, where the server answers.
 Semantics follow the real plugin's source, https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go
 and ``.../await/await.go``; where they differ, ``sandbox/plugins/README.md`` says so.
 """
@@ -17,6 +18,7 @@ from sandbox.plugins.kubernetes import objects, settings
 from sandbox.plugins.kubernetes.client import ApiError, Client, Cluster, UnreachableError, load_cluster
 from sandbox.plugins.kubernetes.kinds import ANNOUNCEMENT, Kind, kind_of
 from sandbox.plugins.kubernetes.ownership import CREATE_MANAGER, created_by_plugin, new_manager, take_over
+from sandbox.plugins.kubernetes.ready import readiness
 from sandbox.plugins.kubernetes.waiting import DEFAULT_SECONDS, NotReadyError, Waiter
 from sandbox.plugins.provider import (
     Change,
@@ -47,6 +49,7 @@ _EXISTS_HELP = (
     "use an alias when a resource was renamed, or set upsertExistingObjects on the provider"
 )
 _IMMUTABLE_DATA = ("data", "binaryData")
+_REPLACE_UNREADY = 'metadata.annotations["pulumi.com/replaceUnready"]'
 
 
 class KubernetesProvider(Provider):
@@ -136,6 +139,8 @@ class KubernetesProvider(Provider):
             if kind.namespaced:
                 pruned["metadata"]["namespace"] = live["metadata"]["namespace"]
         found = changes(pruned, new, self._replace_on(kind, new), ignore)
+        if self._replaced_as_unready(kind, new):
+            found[_REPLACE_UNREADY] = ChangeKind.UPDATE_REPLACE
         metadata = new.get("metadata")
         fixed_name = (
             isinstance(metadata, dict)
@@ -145,6 +150,17 @@ class KubernetesProvider(Provider):
         )
         replaces = any(change.replaces for change in found.values())
         return Diff(found, delete_before_replace=replaces and fixed_name)
+
+    def _replaced_as_unready(self, kind: Kind, new: Properties) -> bool:
+        """Whether a Job asks to be made anew when it has not succeeded, and has not. An error counts as a no."""
+        if kind.kind != "Job" or objects.annotation(new, "replaceUnready") != "true" or self._unreachable:
+            return False
+        metadata = new["metadata"]
+        try:
+            live = self._client.get(f"{kind.collection(str(metadata['namespace']))}/{metadata['name']}")
+        except ProviderError:
+            return False
+        return not readiness(live).ready
 
     def _replace_on(self, kind: Kind, new: Properties) -> tuple[str, ...]:
         paths = ("metadata.name", "metadata.namespace", *kind.replace_on)
