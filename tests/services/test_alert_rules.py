@@ -10,11 +10,9 @@ import yaml
 
 from components.observability import rules, scrape
 from components.observability.rules import AREAS
-from settings.loader import load
 from settings.model import Observability, Settings
-from settings.stackfile import merge
+from tests import stacks
 from tests.alerts import OWN, Case, cases, seconds
-from tests.stacks import OFF_SITE, complete
 
 STACKS = ("mainnet", "testnet", "devnet")
 OTHER = 'namespace="backend-testnet"'
@@ -22,8 +20,7 @@ OTHER = 'namespace="backend-testnet"'
 
 def whole(stack: str) -> tuple[Settings, Observability]:
     """A stack with everything that has alerts."""
-    patch = OFF_SITE if stack != "devnet" else {}
-    settings = load(merge(complete(stack), patch), stack=stack)
+    settings = stacks.settings_off_site(stack)
     assert settings.observability is not None
     return settings, settings.observability
 
