@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.services.pods import Lab
+from tests.services.pods import NAMESPACE, Lab
 from tests.services.test_off_site import Store, start_store
 from tests.services.test_off_site_wal import NOT_COPIED, Copied, copied, stored
 from tests.services.test_postgres_archive_failover import restored
@@ -142,6 +142,37 @@ def test_an_upload_that_is_cut_or_is_not_confirmed_leaves_nothing_half(tmp_path:
         assert off_site.fetcher.sets() == []
         faulty.becomes("none")
         assert_restorable(off_site, name, moments)
+
+
+def test_a_segment_that_is_half_in_the_store_ends_what_a_base_backup_before_it_restores(tmp_path: Path) -> None:
+    """As one that was never copied does, where the store was away for longer than base backups are kept."""
+    with copied(tmp_path, members=1, service=0) as off_site:
+        archive = off_site.archive
+        cluster = archive.cluster
+        store = start_store(archive.lab)
+        first = archive.await_base()
+        off_site.start()
+        moments = [commit_and_fill(off_site, 1)]
+        off_site.await_copied(next_second())
+        lost = cluster.admin(0, "select pg_walfile_name(pg_current_wal_lsn())")
+        moments.append(commit_and_fill(off_site, 2))
+        archive.back_up()
+        second = archive.jobs.sets()[-1]
+        moments.append(commit_and_fill(off_site, 3))
+        off_site.await_copied(next_second())
+        # Whole blocks of rclone's, as whoever decrypts them sees it: https://rclone.org/crypt/#file-formats
+        store.shorten(
+            f"gx-backups/{NAMESPACE}/postgres-base/wal/{archive.chain.name}/{lost}.bin", 32 + 100 * (65536 + 16)
+        )
+
+        off_site.lose_the_volume()
+        told = off_site.fetch(first)
+        assert f"the object store lacks segment {lost[8:]} of " in told
+        assert restored(archive, moments[0]) == [1]
+        status, refusal = archive.restore(moments[1])
+        assert (status, "cannot be reached. Fix: a second from " in refusal) == (2, True), refusal
+        off_site.fetch(second)
+        assert restored(archive, moments[2]) == [1, 2, 3]
 
 
 def segments_in(store: Store, chain: str) -> list[str]:
