@@ -1,12 +1,14 @@
 """A way to an object store on which things go wrong: clients come to port 9000, the store itself is on port 9001.
 
-Usage: python faulty_store.py FAULT. ``none``; ``cut`` ends connections in the middle of an object, in both directions;
-``unanswered`` has the store take every upload and tells the client 503.
+Usage: python faulty_store.py FAULT. ``none``; ``cut`` ends connections in the middle of a large object, in both
+directions; ``unanswered`` has the store take every upload and tells the client 503.
 """
 
 import http.client
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+LARGE = 2**20
 
 
 class Way(BaseHTTPRequestHandler):
@@ -18,7 +20,7 @@ class Way(BaseHTTPRequestHandler):
     def pass_on(self) -> None:
         """Hand a request to the store, and its answer to the client."""
         length = int(self.headers.get("Content-Length", 0))
-        cut = self.fault == "cut" and length > 0
+        cut = self.fault == "cut" and length > LARGE
         store = http.client.HTTPConnection("127.0.0.1", 9001, timeout=60)
         store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
@@ -41,7 +43,7 @@ class Way(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", answer.headers.get("Content-Length", str(len(body))))
         self.end_headers()
-        if self.fault == "cut" and "xml" not in answer.headers.get("Content-Type", ""):
+        if self.fault == "cut" and len(body) > LARGE:
             body = body[: len(body) // 2]
             self.close_connection = True
         self.wfile.write(body)
