@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 _FILE = Path(__file__).parent / "services" / "alert_cases.yaml"
-_OWN = 'namespace="backend-mainnet"'
+OWN = 'namespace="backend-mainnet"'
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -55,7 +55,7 @@ def _case(source: dict[str, object]) -> Case:
 
 
 def _series(source: dict[str, object]) -> dict[str, str]:
-    return {name.replace("$ns", _OWN): str(values) for name, values in source.items()}
+    return {name.replace("$ns", OWN): str(values) for name, values in source.items()}
 
 
 def seconds(duration: str) -> int:

@@ -133,6 +133,12 @@ def settings(stack: str) -> Settings:
     return load(complete(stack), stack=stack)
 
 
+def settings_off_site(stack: str, patch: Mapping[str, object] | None = None) -> Settings:
+    """The same where the backups, if there are any, go off site too: with everything that has alerts or panels."""
+    whole = complete(stack)
+    return load(merge(merge(whole, OFF_SITE if "backups" in whole else {}), patch or {}), stack=stack)
+
+
 def pulumi_config(stack: str, patch: Mapping[str, object] | None = None) -> dict[str, str]:
     """The config of a whole stack as the engine hands it over: for ``set_all_config``, with ``SECRET_KEYS``."""
     whole = merge(complete(stack), patch or {})

@@ -66,12 +66,11 @@ def test_what_is_backed_up_is_tested_and_comes_back(mainnet: Stack, databases: D
     assert databases.ask(0, "select id from kept", "gx_protocol") == "2"
 
     restore(mainnet, "database", "--overwrite", "--execute").ok()
-    for ordinal in range(3):
-        processes.wait_until(
-            f"postgres-{ordinal} has what was backed up",
-            lambda at=ordinal: databases.ask(at, "select id from kept", "gx_protocol") == "1",  # type: ignore[misc]
-            timeout=30,
-        )
+    processes.wait_until(
+        "every instance has what was backed up",
+        lambda: all(databases.ask(ordinal, "select id from kept", "gx_protocol") == "1" for ordinal in range(3)),
+        timeout=30,
+    )
 
 
 def test_redis_is_backed_up_and_the_backup_is_tested(mainnet: Stack, databases: Databases) -> None:

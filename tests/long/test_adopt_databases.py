@@ -14,7 +14,7 @@ from tests.bench import scratch
 from tests.bench.engine import write_config
 from tests.engine.databases import Databases
 from tests.engine.stack import BIN, ROOT, Stack, awaited, get, kubectl, run
-from tests.long.operator import follow
+from tests.long.runbook_blocks import follow
 
 NAME = "adopted"
 NAMESPACE = f"backend-{NAME}"

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -46,6 +47,11 @@ def judge(acknowledged: Sequence[Acknowledged], kept: set[str]) -> Verdict:
     }
     turns = [by for by, _ in itertools.groupby(each.by for each in acknowledged if each.durability == QUORUM)]
     return Verdict(lost=lost, turns=turns)
+
+
+def has_all_of_the_quorum(databases: Databases, ordinal: int, acknowledged: Sequence[Acknowledged]) -> bool:
+    """Whether an instance has every row that the quorum acknowledged."""
+    return not judge(acknowledged, databases.rows(ordinal)).lost[QUORUM]
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ def test_no_commit_that_the_quorum_acknowledged_is_lost_and_never_do_two_primari
     primary, seen, lost_locally = 0, 0, 0
     for number, kind in enumerate(kinds, 1):
         target = luck.choice([each for each in range(3) if each != primary])
-        awaited("there is redundancy", lambda at=primary: databases.redundant(at))  # type: ignore[misc]
+        awaited("there is redundancy", partial(databases.redundant, primary))
         struck = now()
         with FAULTS[kind](databases, primary):
             begun = time.monotonic()
@@ -102,13 +108,13 @@ def test_no_commit_that_the_quorum_acknowledged_is_lost_and_never_do_two_primari
             started = job_started(mainnet, target)
             first = writers.await_rows(10, by=target, since=struck)
         healed = time.monotonic()
-        awaited("the redundancy is back", lambda at=target: databases.redundant(at))  # type: ignore[misc]
+        awaited("the redundancy is back", partial(databases.redundant, target))
         redundant = time.monotonic() - healed
         acknowledged = writers.acknowledged()
         for ordinal in range(3):
             awaited(
                 f"postgres-{ordinal} has every row that the quorum acknowledged",
-                lambda at=ordinal, said=acknowledged: not judge(said, databases.rows(at)).lost[QUORUM],  # type: ignore[misc]
+                partial(has_all_of_the_quorum, databases, ordinal, acknowledged),
                 timeout=30,
             )
         verdict = judge([each for each in acknowledged if each.at > struck], databases.rows(target))
@@ -153,13 +159,9 @@ def test_the_rig_finds_what_three_independent_primaries_lose(databases: Database
         since = now()
         for ordinal in (1, 2):
             databases.ask(ordinal, "select pg_promote()")
-        for ordinal in range(3):
-            awaited(
-                f"postgres-{ordinal} acknowledges",
-                lambda by=ordinal: any(  # type: ignore[misc]
-                    each.by == f"postgres-{by}" and each.at > since for each in writers.acknowledged()
-                ),
-            )
+        awaited(
+            "all three acknowledge", lambda: len({each.by for each in writers.acknowledged() if each.at > since}) == 3
+        )
         awaited("they take turns", lambda: judge(writers.acknowledged(), set()).two_at_once)
         assert judge(writers.acknowledged(), databases.rows(0)).lost[QUORUM]
     finally:

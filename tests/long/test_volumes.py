@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.databases import Databases
 from tests.engine.stack import Stack, awaited, get, kubectl
-from tests.long.operator import follow
+from tests.long.runbook_blocks import follow
 from tests.long.test_drains import PATIENT, recovered
 
 PAGE = "volumes.md"

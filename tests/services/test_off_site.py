@@ -31,11 +31,20 @@ class Store:
     """An object store in the lab, and jobs that reach it."""
 
     lab: Lab
+    port: int = 9000
 
     def ask(self, path: str) -> str:
         """What the store answers anybody; what is no text are dots."""
-        done = self.lab.pods["store"].run("sh", "-c", f"curl -s 'http://127.0.0.1:9000/{path}' | tr -c ' -~' '.'")
+        url = f"http://127.0.0.1:{self.port}/{path}"
+        done = self.lab.pods["store"].run("sh", "-c", f"curl -s '{url}' | tr -c ' -~' '.'")
         return done.stdout
+
+    def shorten(self, path: str, size: int) -> None:
+        """Leave so many bytes of an object."""
+        url = f"http://127.0.0.1:{self.port}/{path}"
+        script = f"curl -sf '{url}' | head -c {size} | curl -sf -X PUT --data-binary @- '{url}'"
+        done = self.lab.pods["store"].run("sh", "-c", script)
+        assert done.returncode == 0, done.stderr
 
     def run(self, script: str, backups: Path, **env: str) -> subprocess.CompletedProcess[str]:
         if "copier" in self.lab.pods:
@@ -57,12 +66,12 @@ class Store:
         return pod.run("sh", f"/etc/backups/{script}", timeout=60)
 
 
-def start_store(lab: Lab) -> Store:
+def start_store(lab: Lab, port: int = 9000) -> Store:
     """An empty object store, at the address of ``ADDRESS``."""
     program = toolchain.tool("gofakes3")
     pod = lab.pod(PodSpec(name="store", number=40, uid=70, gid=70, mounts={"/store": program.parent}))
-    pod.start("store", "/store/gofakes3", "-backend", "memory", "-host", ":9000", "-initialbucket", "gx-backups")
-    running = Store(lab)
+    pod.start("store", "/store/gofakes3", "-backend", "memory", "-host", f":{port}", "-initialbucket", "gx-backups")
+    running = Store(lab, port)
     lab.wait("the store answers", lambda: "gx-backups" in running.ask(""))
     return running
 

@@ -16,6 +16,8 @@ from tests.services.test_postgres_archive_failover import Members, commit_for_no
 from tests.services.test_postgres_point_in_time import Archive, insert, next_second, owner, switch
 from tests.services.test_postgres_scripts import ADDRESSES, UID
 
+NOT_COPIED = "the WAL was not copied: see the reason above"
+
 
 @dataclass(frozen=True)
 class Copied:
@@ -29,16 +31,22 @@ class Copied:
         """Start the container beside the archive."""
         self.copier.pod().start("off-site-wal", "sh", "/etc/backups/off-site-wal.sh")
 
+    def said(self) -> str:
+        """What the container has said, which is never a secret."""
+        said = self.archive.lab.pods["copier"].read("off-site-wal")
+        assert not [value for value in secret_data(SECRETS).values() if value in said and value != "key"]
+        return said
+
+    def told(self) -> float:
+        """The newest second that monitoring is told is in the store; 0 before there is one."""
+        report = self.copier.backups / "reports/off-site-wal.prom"
+        (name,) = OFF_SITE_WAL
+        return self.copier.metrics("off-site-wal")[name] if report.exists() else 0
+
     def await_copied(self, moment: float) -> None:
         """Wait until everything until a moment is in the store."""
         self.archive.await_reach(moment)
-        report = self.copier.backups / "reports/off-site-wal.prom"
-        (name,) = OFF_SITE_WAL
-        self.archive.lab.wait(
-            f"the copies reach {moment}",
-            lambda: report.exists() and self.copier.metrics("off-site-wal")[name] >= moment,
-            timeout=90,
-        )
+        self.archive.lab.wait(f"the copies reach {moment}", lambda: self.told() >= moment, timeout=90)
 
     def lose_the_volume(self) -> None:
         """Take away the node of the backups."""
@@ -100,8 +108,7 @@ def test_a_second_is_restored_from_the_copies_alone(tmp_path: Path) -> None:
         assert "SHA256SUMS" in stored(store, name)
         assert "partial" not in stored(store)
         assert store.ask(f"gx-backups/{NAMESPACE}/postgres-base/wal/{chain}/system.bin").startswith("RCLONE")
-        said = archive.lab.pods["copier"].read("off-site-wal")
-        assert not [value for value in secret_data(SECRETS).values() if value in said and value != "key"]
+        assert NOT_COPIED not in off_site.said()
 
         off_site.lose_the_volume()
         refused = off_site.fetcher.run("off-site-fetch.sh", BACKUP="list")

@@ -116,6 +116,10 @@ class Rig:
         """Which of some rows an instance does not have."""
         return rows - set(self.cluster.admin(ordinal, "select writer, id from ledger").split())
 
+    def await_everywhere(self, rows: set[str]) -> None:
+        """Wait until every instance has some rows."""
+        self.lab.wait("every instance has every row", lambda: not any(self.missing(rows, each) for each in range(3)))
+
     def _pod(self, name: str, number: int, mounts: dict[str, Path], env: dict[str, str]) -> Pod:
         return self.lab.pod(PodSpec(name=name, number=number, uid=UID, gid=UID, mounts=mounts, env=env))
 
@@ -186,8 +190,7 @@ def fail_over(rig: Rig, seed: int) -> float:
     rig.cluster.await_standbys(target, 2)
     rig.await_writes(5)
     rows = rig.stop()
-    for ordinal in range(3):
-        rig.lab.wait(f"{ordinal} has every row", lambda each=ordinal: not rig.missing(rows, each))  # type: ignore[misc]
+    rig.await_everywhere(rows)
     return took
 
 
@@ -287,8 +290,7 @@ def test_a_primary_that_lets_nobody_in_is_replaced_like_one_that_is_gone(rig: Ri
     rig.cluster.start(old)
     rig.cluster.await_standbys(target, 2)
     rows = rig.stop()
-    for ordinal in range(3):
-        rig.lab.wait(f"{ordinal} has every row", lambda each=ordinal: not rig.missing(rows, each))  # type: ignore[misc]
+    rig.await_everywhere(rows)
 
 
 def leave_a_standby_behind(rig: Rig) -> tuple[int, int, set[str]]:
@@ -356,8 +358,7 @@ def test_with_old_settings_it_runs_as_a_second_primary_that_acknowledges_nothing
     rig.lab.kill(f"postgres-{old}")
     rig.cluster.start(old)
     rig.cluster.await_standbys(target, 2)
-    for ordinal in range(3):
-        rig.lab.wait(f"{ordinal} has every row", lambda each=ordinal: not rig.missing(rows, each))  # type: ignore[misc]
+    rig.await_everywhere(rows)
 
 
 def test_a_former_primary_takes_over_again_without_a_loss_when_the_new_one_never_comes_back(rig: Rig) -> None:

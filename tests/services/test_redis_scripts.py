@@ -312,8 +312,9 @@ def test_a_certificate_that_has_ended_restarts_nothing_and_is_replaced_as_it_is_
     assert len(before) == 3
     try:
         cluster.set_certificate(ended, cluster.authority)
-        for ordinal in cluster.members:
-            cluster.lab.wait("clients refuse it", lambda at=ordinal: cluster.command(host(at), "PING") == "")  # type: ignore[misc]
+        cluster.lab.wait(
+            "clients refuse it", lambda: not any(cluster.command(host(each), "PING") for each in cluster.members)
+        )
         # A sentinel restarts to load a certificate, which fails a probe at most.
         cluster.lab.wait("every probe succeeds", lambda: failing_probes(cluster) == [])
     finally:
@@ -360,11 +361,12 @@ def test_changed_settings_and_passwords_are_applied_without_a_restart(cluster: C
     assert len(before) == 3
     cluster.configure(max_memory="96Mi")
     cluster.set_passwords(NEW)
+    limit = f"maxmemory:{96 * 2**20}"
+    cluster.lab.wait(
+        "the new limit and password are in force",
+        lambda: all(limit in cluster.command(host(each), "INFO", "memory") for each in cluster.members),
+    )
     for ordinal in cluster.members:
-        cluster.lab.wait(
-            "the new limit and password are in force",
-            lambda ordinal=ordinal: f"maxmemory:{96 * 2**20}" in cluster.command(host(ordinal), "INFO", "memory"),  # type: ignore[misc]
-        )
         cluster.await_says(f"redis-{ordinal}", "redis", "the old password of the sentinels is no longer good")
     cluster.await_replicated()
     assert cluster.runs() == before

@@ -20,7 +20,7 @@ ENVIRONMENTS = ("mainnet", "testnet", "devnet")
 
 
 def of(stack: str) -> tuple[Settings, Observability]:
-    settings = stacks.settings(stack)
+    settings = stacks.settings_off_site(stack)
     assert settings.observability
     return settings, settings.observability
 
@@ -107,6 +107,10 @@ def test_what_the_source_document_asks_for_is_there() -> None:
 def test_environments_differ_in_what_they_have_alone() -> None:
     assert set(made("mainnet")) == set(dashboards.NAMES)
     assert "edge" not in made("devnet")
+    # The WAL leaves the cluster where it is archived.
+    off_site = {"What restores from off site would miss", "Newest second off site"}
+    shown = {stack: off_site & {panel["title"] for panel in panels(stack)} for stack in ENVIRONMENTS}
+    assert shown == {"mainnet": off_site, "testnet": set(), "devnet": set()}
     uids = [each["uid"] for stack in ENVIRONMENTS for each in made(stack).values()]
     assert len(set(uids)) == len(uids)
     for stack in ("testnet", "devnet"):

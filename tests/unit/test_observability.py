@@ -6,20 +6,14 @@ from typing import Any
 import pytest
 
 from components.observability import metrics, rules, scrape
-from settings.loader import load
 from settings.model import Settings
-from settings.stackfile import ROOT, merge
+from settings.stackfile import ROOT
 from tests.alerts import cases, seconds
 from tests.promql import metric_names
-from tests.stacks import OFF_SITE, complete
+from tests.stacks import settings_off_site as stack
 
 STACKS = ("mainnet", "testnet", "devnet")
 SEVERITIES = {"critical", "warning", "none"}
-
-
-def stack(name: str, patch: dict[str, object] | None = None) -> Settings:
-    off_site = OFF_SITE if name != "devnet" else {}
-    return load(merge(merge(complete(name), off_site), patch or {}), stack=name)
 
 
 def every_rule(settings: Settings) -> list[dict[str, Any]]:

@@ -452,7 +452,8 @@ def test_a_pod_requests_what_the_scheduler_counts() -> None:
     for containers, stops in (([large], True), ([{**large, "restartPolicy": "Always"}], True), ([{}], False)):
         each = pod("x", "srv1117946", "other")
         each["spec"]["initContainers"] = containers
-        assert bool(bad(judge(MAINNET, observed(lambda seen, new=each: seen["pods"].append(new))))) == stops  # type: ignore[misc]
+        seen = observed()
+        assert bool(bad(judge(MAINNET, replace(seen, pods=(*seen.pods, each))))) == stops
 
 
 def test_a_host_is_parsed_as_its_tools_print() -> None:

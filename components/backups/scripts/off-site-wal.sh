@@ -47,7 +47,9 @@ copy_wal() {
 	take_snapshot || return 1
 	rclone copy --immutable --size-only --include '/[0-9]*Z/{system,????????.history,????????????????????????}' "$wal" offsite:wal ||
 		return 1
-	rclone copyto --immutable "$snapshot" "offsite:wal/$chain/reached/$second.$position.$segment.gz" || return 1
+	# A snapshot of that name that is there is as good. For a single file --immutable forbids nothing, or a second attempt:
+	# https://github.com/rclone/rclone/issues/4921
+	rclone copyto --ignore-existing "$snapshot" "offsite:wal/$chain/reached/$second.$position.$segment.gz" || return 1
 	copied="$chain $second"
 }
 
