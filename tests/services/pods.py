@@ -100,6 +100,11 @@ class Pod:
         own = ["nsenter", "-t", str(self._init), "--net", "ip"]
         _check([*own, "route", "add", "blackhole", f"{_NETWORK}.{number}/32"])
 
+    def mend(self, number: int) -> None:
+        """Undo `cut`."""
+        own = ["nsenter", "-t", str(self._init), "--net", "ip"]
+        _check([*own, "route", "del", "blackhole", f"{_NETWORK}.{number}/32"])
+
     def isolate(self) -> None:
         """Cut this pod off from everything, without a word to either side, as a pulled cable does."""
         self._in_lab("link", "set", self._port, "down")

@@ -62,6 +62,7 @@ class Rig:
         *,
         accept_loss: str = "",
         patience: int = 20,
+        unheard: int = 3,
         unreached: tuple[int, ...] = (),
         told: bool = True,
     ) -> Pod:
@@ -76,6 +77,7 @@ class Rig:
             "MEMBERS": "3",
             "ACCEPT_LOSS": accept_loss,
             "PATIENCE_SECONDS": str(patience),
+            "UNHEARD_SECONDS": str(unheard),
             "PGPASSWORD": PASSWORDS["failover"],
         }
         pod = self._pod("job", JOB, {"/etc/postgresql": self.lab.scratch / "config"}, env)
@@ -174,6 +176,24 @@ def test_a_switchover_loses_no_acknowledged_row_and_the_old_primary_follows(rig:
     assert not rig.missing(rows, target)
     assert "it has stepped down" in rig.lab.pods[f"postgres-{old}"].read("postgres")
     print(f"switchover in {took:.1f} s, {len(rows)} rows")
+
+
+def test_a_primary_that_hears_of_the_job_later_than_its_standbys_is_switched_over_from(rig: Rig) -> None:
+    """As where network policies learn of a pod after its start, on each node in its own time (X-71)."""
+    old = rig.cluster.the_primary()
+    target = (old + 1) % 3
+    rig.start()
+    rig.await_writes(5)
+    job = rig.job(target, unreached=(old,), unheard=20)
+    rig.lab.wait("the job sees the standbys alone", lambda: "a standby receives from it" in job.read("promote"))
+    # Twice as long as it takes to promote one of them.
+    time.sleep(6)
+    job.mend(10 + old)
+    assert job.wait("promote", 90) == 0, job.read("promote")
+    assert f"postgres-{old} steps down" in job.read("promote")
+    rig.await_writes(5)
+    rig.lab.kill("job")
+    assert not rig.missing(rig.stop(), target)
 
 
 def fail_over(rig: Rig, seed: int) -> float:

@@ -24,6 +24,9 @@ patience=${PATIENCE_SECONDS:-60}
 behind_at_most=$((16 * 1024 * 1024))
 # A primary that was told to step down is waited for this long before its place is taken without it.
 stepping_down_seconds=60
+# How long a primary that does not answer and still has standbys is taken for one that only this pod does not reach yet: a node's
+# network policy learns of a pod after its start (X-71).
+unheard_seconds=${UNHEARD_SECONDS:-3}
 
 refuse() {
 	say "refused: $*"
@@ -194,6 +197,16 @@ enough() {
 	done
 }
 
+# Sets source to an instance that does not answer and that a standby receives from.
+has_standbys() {
+	for source in $(all out); do
+		for n in $standbys; do
+			[ "$(of "$n" 5)" != "$(member "$source")" ] || return 0
+		done
+	done
+	return 1
+}
+
 fail_over() {
 	standbys=$(all standby)
 	if [ -n "$stepping" ] && [ $(($(now) - stepping_since)) -lt "$stepping_down_seconds" ] && [ "$(of "$stepping" 1)" = out ]; then
@@ -213,6 +226,11 @@ fail_over() {
 $(lsn "$(of "$best" 4)") of timeline $(of "$best" 3); what came after would be lost. Bring all but one of them back, or accept \
 the loss: postgres.acceptLoss: [$missing]"
 		return
+	fi
+	if has_standbys; then
+		[ -n "$unheard" ] || say "postgres-$source does not answer, and a standby receives from it: looking for $unheard_seconds s more"
+		[ -n "$unheard" ] || unheard=$(now)
+		[ $(($(now) - unheard)) -ge "$unheard_seconds" ] || return 0
 	fi
 	for n in $standbys; do
 		bind "$n" "$best"
@@ -243,7 +261,7 @@ $(lsn "$(of "$best" 4)") of timeline $(of "$best" 3)"
 # shellcheck disable=SC2153 # from the environment
 target=${TARGET##*-}
 everyone=$(seq 0 $((MEMBERS - 1))) answers=''
-stepping='' stepping_since=0 told='' followed=0 was_deaf='' deaf_since=0
+stepping='' stepping_since=0 told='' followed=0 was_deaf='' deaf_since=0 unheard=''
 say "to make postgres-$target the primary of $MEMBERS instances"
 while :; do
 	# shellcheck disable=SC2086 # a list
