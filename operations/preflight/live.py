@@ -60,6 +60,13 @@ def _hosts(settings: Settings, missing: tuple[str, ...]) -> Iterator[tuple[str, 
 def _host(settings: Settings, hosts: Hosts, name: str) -> Host | str:
     others = [node.internal_ip for other, node in settings.cluster.nodes.items() if other != name]
     try:
-        return parsed(hosts.run(name, f"sh -s -- {' '.join(others)}", SCRIPT.read_text(encoding="utf-8")).stdout)
+        done = hosts.run(name, f"sh -s -- {' '.join(others)}", SCRIPT.read_text(encoding="utf-8"))
     except OperationError as error:
         return str(error)
+    host = parsed(done.stdout)
+    # Whoever was reached over SSH listens at least for that.
+    return host if host.listening else f"the host told nothing: {_last_line(done.stderr or done.stdout)}"
+
+
+def _last_line(said: str) -> str:
+    return (said.strip().splitlines() or ["no reason given"])[-1]
