@@ -14,7 +14,7 @@ from components.edge.firewall import firewall_steps
 from components.edge.node import node_steps
 from components.edge.steps import DRIFT, Step
 from operations.hosts import Hosts, reachable
-from operations.stack import OperationError, Stack, of_arguments
+from operations.stack import OperationError, Stack, last_line, of_arguments
 from settings.loader import SettingsError
 from settings.model import Settings
 from settings.stackfile import PROJECT
@@ -98,9 +98,9 @@ def look(hosts: Hosts, node: str, steps: list[Declared]) -> list[Finding]:
         else:
             said = line
     if number < len(steps):
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise OperationError(
-            f"looked at {number} of {len(steps)} steps: {reason}. Fix: `{hosts.become_root}` has to work there"
+            f"looked at {number} of {len(steps)} steps: {last_line(done.stderr)}. "
+            f"Fix: `{hosts.become_root}` has to work there"
         )
     return [Finding(each, tuple(lines)) for each, lines in zip(steps, found, strict=True)]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.templates import render
-from operations.stack import OperationError
+from operations.stack import OperationError, last_line
 from settings.model import Edge, Settings
 
 CONNECT_SECONDS = 5
@@ -54,9 +54,7 @@ class Hosts:
         except FileNotFoundError:
             raise OperationError("ssh is not on PATH. Fix: install the OpenSSH client") from None
         if done.returncode == _NO_CONNECTION:
-            # A changed host key is announced by a page of text; its last line says what happened.
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise OperationError(f"not reachable over SSH: {reason}")
+            raise OperationError(f"not reachable over SSH: {last_line(done.stderr)}")
         return done
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 from typing import Any
 
+from operations.stack import last_line
 from settings.model import Cluster
 
 SECONDS = 20
@@ -27,9 +28,10 @@ def kubectl_text(cluster: Cluster, *words: str) -> str:
     except FileNotFoundError:
         raise KubectlError("kubectl is not on PATH. Fix: install it, or put sandbox/bin on PATH") from None
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         asked = " ".join(words).removesuffix(" --output json")
-        raise KubectlError(f"kubectl {asked}: {reason}. Fix: check cluster.context and who you are there")
+        raise KubectlError(
+            f"kubectl {asked}: {last_line(done.stderr)}. Fix: check cluster.context and who you are there"
+        )
     return done.stdout
 
 

@@ -15,6 +15,11 @@ class OperationError(Exception):
     """A step that failed; the message says which and what to do."""
 
 
+def last_line(printed: str) -> str:
+    """What a program ended with: after pages of text, that line says why."""
+    return (printed.strip().splitlines() or ["no reason given"])[-1]
+
+
 @dataclass(frozen=True)
 class Stack:
     """A stack and its stack file."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from operations.hosts import Hosts, configured
 from operations.kubectl import kubectl_json
 from operations.preflight.observed import Document, Host, Observed, parsed
-from operations.stack import OperationError
+from operations.stack import OperationError, last_line
 from settings.model import Settings
 
 SCRIPT = Path(__file__).with_name("host.sh")
@@ -65,8 +65,4 @@ def _host(settings: Settings, hosts: Hosts, name: str) -> Host | str:
         return str(error)
     host = parsed(done.stdout)
     # Whoever was reached over SSH listens at least for that.
-    return host if host.listening else f"the host told nothing: {_last_line(done.stderr or done.stdout)}"
-
-
-def _last_line(said: str) -> str:
-    return (said.strip().splitlines() or ["no reason given"])[-1]
+    return host if host.listening else f"the host told nothing: {last_line(done.stderr or done.stdout)}"
