@@ -3,6 +3,7 @@
 import argparse
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,26 @@ def last_line(printed: str) -> str:
     return (printed.strip().splitlines() or ["no reason given"])[-1]
 
 
+def run_pulumi(argv: Sequence[str], *, shown: bool = False) -> subprocess.CompletedProcess[str]:
+    """A command of Pulumi, with what it prints, or ``shown`` as it runs. Raises ``OperationError`` when there is none.
+
+    It is never killed. An interruption reaches it too, and it then ends what is under way and gives its lock back: only
+    after that is ``KeyboardInterrupt`` raised. ``subprocess.run`` kills it after a quarter of a second.
+    """
+    pipe = None if shown else subprocess.PIPE
+    try:
+        process = subprocess.Popen(["pulumi", *argv], stdout=pipe, stderr=pipe, text=True)
+    except FileNotFoundError:
+        raise OperationError("pulumi is not on PATH. Fix: install it, or put sandbox/bin on PATH") from None
+    with process:
+        try:
+            out, error = process.communicate()
+        except KeyboardInterrupt:
+            process.communicate()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out or "", error or "")
+
+
 @dataclass(frozen=True)
 class Stack:
     """A stack and its stack file."""
@@ -33,12 +54,7 @@ class Stack:
         config = [] if command == "stack" else ["--config-file", str(self.file)]
         words = [command, argv[0]] if command == "stack" else [command]
         rest = argv[1:] if command == "stack" else argv
-        done = subprocess.run(
-            ["pulumi", *words, "--stack", self.name, *config, "--non-interactive", *rest],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_pulumi([*words, "--stack", self.name, *config, "--non-interactive", *rest])
         if done.returncode:
             raise OperationError(f"pulumi {command} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
