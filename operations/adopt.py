@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
 
 import yaml
 
@@ -89,7 +91,8 @@ def adopt(stack: Stack, *, confirmed: bool, list_only: bool) -> None:
             stack.pulumi("import", "--file", str(complete), "--yes", "--protect=false", "--generate-code=false")
             _keep_declared(stack, wanted, Path(directory) / "after.json")
             _check_preview(stack)
-        except OperationError:
+        except BaseException:
+            # An interruption too: what is imported already is not looked for again, and would be replaced by an `up`.
             stack.pulumi("stack", "import", "--file", str(before))
             print("The state of the stack is as it was before.", file=sys.stderr)
             raise
@@ -225,15 +228,21 @@ def _kubectl_names(settings: Settings, kind: str, namespace: str) -> set[str]:
 def _dns_record(settings: Settings, inputs: Mapping[str, Any]) -> str | None:
     token = settings.secrets.cloudflare_api_token
     base = (settings.dns and settings.dns.base_url) or CLOUDFLARE
-    query = f"type=A&name={inputs['name']}&content={inputs['content']}"
+    query = urlencode({"type": "A", "name": inputs["name"], "content": inputs["content"]})
     headers = {"Authorization": f"Bearer {token.get_secret_value() if token else ''}"}
     # S310: the scheme comes from the operator's own stack file.
     request = urllib.request.Request(f"{base}/zones/{inputs['zoneId']}/dns_records?{query}", headers=headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
-        for record in json.load(answer)["result"]:
-            if record["content"] == inputs["content"]:
-                return str(record["id"])
-    return None
+    try:
+        with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
+            records = json.load(answer)["result"]
+    except HTTPError as error:
+        fix = "check secrets.cloudflareApiToken and dns.zoneId"
+        raise OperationError(f"Cloudflare at {base}: HTTP {error.code}. Fix: {fix}") from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        said = getattr(reason, "strerror", None) or reason
+        raise OperationError(f"Cloudflare at {base}: {said}. Fix: run it where {base} can be reached") from None
+    return next((str(each["id"]) for each in records if each["content"] == inputs["content"]), None)
 
 
 def _list(wanted: list[Wanted], ids: Mapping[str, str]) -> None:
