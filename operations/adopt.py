@@ -7,7 +7,6 @@ read-only until the import is confirmed, and safe to run again: what is in the s
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -21,7 +20,7 @@ from urllib.parse import urlencode
 import yaml
 
 from operations.hosts import reachable
-from operations.kubectl import kubectl_argv
+from operations.kubectl import kubectl_text
 from operations.stack import OperationError, Stack, of_arguments
 from settings.loader import SettingsError
 from settings.model import Edge, Settings
@@ -218,11 +217,8 @@ def _kubectl_kind(token: str) -> str:
 
 def _kubectl_names(settings: Settings, kind: str, namespace: str) -> set[str]:
     where = ("--namespace", namespace) if namespace else ()
-    argv = kubectl_argv(settings.cluster, "get", kind, "--ignore-not-found", "-o", "name", *where)
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OperationError(f"kubectl could not list {kind}: {done.stderr.strip()}. Fix: check cluster.context")
-    return {line.partition("/")[2] for line in done.stdout.splitlines()}
+    listed = kubectl_text(settings.cluster, "get", kind, "--ignore-not-found", "-o", "name", *where)
+    return {line.partition("/")[2] for line in listed.splitlines()}
 
 
 def _dns_record(settings: Settings, inputs: Mapping[str, Any]) -> str | None:

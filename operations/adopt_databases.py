@@ -20,6 +20,7 @@ from components.backups import config
 from components.backups.pod import JobArgs, Kind, labels, pod_spec, postgres
 from components.postgres import config as postgres_config
 from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
+from operations.stack import OperationError
 from settings.loader import SettingsError
 from settings.model import Backups, Settings
 from settings.types import amount
@@ -117,7 +118,7 @@ def main() -> int:
             execute=given.execute,
         )
         return run(settings, wanted)
-    except (JobError, SettingsError) as error:
+    except (OperationError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from operations.kubectl import kubectl_argv
+from operations.kubectl import kubectl_argv, kubectl_text
 from operations.manifest import in_camel_case
+from operations.stack import OperationError
 from settings import stackfile
 from settings.model import Cluster, Settings
 from settings.standins import read
@@ -24,7 +25,7 @@ DEADLINE_SECONDS = 6 * 3600
 START_SECONDS = 300
 
 
-class JobError(Exception):
+class JobError(OperationError):
     """Why the command cannot go on, in one line with the remedy."""
 
 
@@ -36,15 +37,13 @@ class Target:
     namespace: str
 
     def kubectl(self, *argv: str, stdin: str | None = None) -> str:
-        """Output of a command. Raises ``JobError`` with what it printed when it fails."""
-        done = subprocess.run(self.argv(*argv), input=stdin, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise JobError(f"kubectl {argv[0]} failed: {done.stderr.strip()}")
-        return done.stdout
+        """Output of a command. Raises ``KubectlError`` when it fails."""
+        return kubectl_text(self.cluster, *argv, f"--namespace={self.namespace}", stdin=stdin)
 
-    def argv(self, *argv: str) -> list[str]:
-        """A whole command line."""
-        return kubectl_argv(self.cluster, f"--namespace={self.namespace}", *argv)
+    def follow(self, job: str, *options: str) -> None:
+        """Show the log of a Job until it ends, or the connection to the API server does."""
+        argv = kubectl_argv(self.cluster, f"--namespace={self.namespace}", "logs", "--follow", *options, f"job/{job}")
+        subprocess.run(argv, check=False)
 
 
 def add_config_file(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +83,7 @@ def run_job(target: Target, job: Mapping[str, Any]) -> int:
     _await_start(target, name)
     since: list[str] = []
     while True:
-        # Ends early when the connection to the API server does.
-        subprocess.run(target.argv("logs", "--follow", *since, f"job/{name}"), check=False)
+        target.follow(name, *since)
         since = ["--since=5s"]
         conditions = json.loads(target.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
         ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}

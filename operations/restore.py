@@ -19,6 +19,7 @@ from typing import Any
 from components.backups import archive, off_site
 from components.backups.pod import JobArgs, Kind, OffSiteCopy, base, labels, pod_spec, postgres, redis
 from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
+from operations.stack import OperationError
 from settings.loader import SettingsError
 from settings.model import Settings
 
@@ -90,7 +91,7 @@ def main() -> int:
     )
     try:
         return run(settings_of(given.stack, given.config_file), wanted)
-    except (JobError, SettingsError) as error:
+    except (OperationError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -14,6 +14,7 @@ import pytest
 
 from operations import restore
 from operations.jobs import JobError
+from operations.kubectl import KubectlError
 from operations.restore import Restore, manifest, second
 from settings.loader import load
 from settings.model import Settings
@@ -124,7 +125,7 @@ def test_a_whole_cluster_is_both_databases_and_ends_with_the_first_failure(
 
 def test_what_kubectl_says_is_passed_on(settings: Settings, tmp_path: Path, calls: Path) -> None:
     (tmp_path / "kubectl").write_text("#!/bin/sh\necho 'forbidden' >&2\nexit 1\n")
-    with pytest.raises(JobError, match="kubectl create failed: forbidden"):
+    with pytest.raises(KubectlError, match=r"kubectl create -f - --namespace=backend-mainnet: forbidden\. Fix: "):
         restore.run(settings, Restore(what="database"))
 
 
