@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from operations.kubectl import kubectl_argv, kubectl_text
+from operations.kubectl import KubectlError, kubectl_argv, kubectl_text
 from operations.manifest import in_camel_case
 from operations.stack import OperationError
 from settings import stackfile
@@ -23,6 +23,8 @@ from settings.standins import read
 DEADLINE_SECONDS = 6 * 3600
 # A pod waits for its image and its volume; then something is wrong that only the cluster's events tell.
 START_SECONDS = 300
+SILENCE_SECONDS = 300
+"""How long an API server may be away while a Job is at work."""
 
 
 class JobError(OperationError):
@@ -85,7 +87,7 @@ def run_job(target: Target, job: Mapping[str, Any]) -> int:
     while True:
         target.follow(name, *since)
         since = ["--since=5s"]
-        conditions = json.loads(target.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
+        conditions = _asked(target, name, "job", name)["status"].get("conditions", [])
         ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}
         if ended:
             return 0 if ended == {"Complete"} else 1
@@ -95,10 +97,34 @@ def run_job(target: Target, job: Mapping[str, Any]) -> int:
 def _await_start(target: Target, name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        pods = json.loads(target.kubectl("get", "pods", f"--selector=job-name={name}", "-o", "json"))["items"]
+        pods = _asked(target, name, "pods", f"--selector=job-name={name}")["items"]
         if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
             return
         time.sleep(1)
+    # It would begin by itself when its node is back or the quota has room, over what was written since.
+    kubectl = f"kubectl -n {target.namespace}"
+    try:
+        target.kubectl("delete", "job", name, "--wait=false")
+    except KubectlError:
+        raise JobError(f"the pod of job {name} does not start yet. Fix: {kubectl} delete job {name}") from None
     raise JobError(
-        f"the pod of job {name} does not start. Fix: kubectl -n {target.namespace} describe job {name}, then its pod"
+        f"the pod of job {name} does not start; the job is deleted. Fix: {kubectl} get events | grep {name}, then again"
     )
+
+
+def _asked(target: Target, job: str, *what: str) -> dict[str, Any]:
+    """An object, or a list of them, as soon as the API server answers: the Job goes on without it."""
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while True:
+        try:
+            answer: dict[str, Any] = json.loads(target.kubectl("get", *what, "-o", "json"))
+        except KubectlError as error:
+            if "NotFound" in str(error):
+                raise JobError(f"job {job} was deleted before its end. Fix: run the command again") from None
+            if time.monotonic() >= deadline:
+                said = str(error).partition(". Fix: ")[0]
+                fix = f"kubectl -n {target.namespace} logs --follow job/{job}, before another one is begun"
+                raise JobError(f"{said}; job {job} may still be at work. Fix: {fix}") from None
+            time.sleep(1)
+        else:
+            return answer
