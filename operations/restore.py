@@ -65,7 +65,9 @@ def main() -> int:
     parser.add_argument("stack")
     parser.add_argument("what", choices=("database", "table", "redis", "cluster", "point-in-time", "fetch"))
     parser.add_argument("name", nargs="?", help=f"table: schema.name, as public.wallet; fetch: {_FETCHED}")
-    parser.add_argument("--backup", help="a backup by its name, as 20261126T060000Z; the newest without it")
+    parser.add_argument(
+        "--backup", help="a backup by its name, as 20261126T060000Z; without it the newest that holds anything"
+    )
     parser.add_argument(
         "--at", type=second, help="a second, as '2026-11-26 04:00:00+00:00': what was committed before it"
     )

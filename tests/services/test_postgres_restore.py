@@ -87,9 +87,10 @@ def test_a_database_is_replaced_whole_and_only_with_both_words(cluster: Cluster,
 
 
 def test_an_empty_database_needs_no_word_to_be_filled(cluster: Cluster, backed_up: Jobs) -> None:
-    """That is a new cluster, after the old one was lost."""
+    """That is a new cluster, after the old one was lost. The schedule backs it up before anybody restores it."""
     before = content(cluster)
     owner(cluster, "drop owned by current_user cascade")
+    assert backed_up.run("postgres-backup.sh").returncode == 0
     status, said = restore(backed_up, "database", EXECUTE="yes")
     assert status == 0, said
     assert "restored: 4 tables, each as recorded" in said

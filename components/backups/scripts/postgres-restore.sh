@@ -5,7 +5,7 @@
 #                Refused while the live database holds rows, unless OVERWRITE=yes.
 # WHAT=table     TABLE=schema.name goes into the schema `restored`, beside the live one, which is not touched.
 #                With OVERWRITE=yes the live table's rows become those of the backup, in one transaction.
-# BACKUP=name    a set other than the newest.
+# BACKUP=name    a set other than the newest that holds anything.
 set -eu
 # shellcheck source=components/backups/scripts/lib.sh
 . "${0%/*}/lib.sh"
@@ -25,13 +25,14 @@ in_one_transaction() {
 		fail 1 "nothing was changed. The reason is above; the live database is as it was"
 }
 
-backup=${BACKUP:-$(newest)}
+backup=${BACKUP:-$(newest_filled)}
 [ -n "$backup" ] && [ -d "$backups/$backup" ] ||
 	fail 2 "no backup ${backup:-at all}. Fix: one of: $(sets | tr '\n' ' ')"
 dump=$backups/$backup/database.dump
 verify "$backups/$backup"
 await_server
 say "backup: $backup, of $(date -u -d "@$(timestamp "$backup")" '+%F %T') UTC, verified"
+[ -n "${BACKUP:-}" ] || say_passed_over "$backup"
 
 database_sql() {
 	# All that the owner has goes, also what is newer than the backup; the database and its other roles stay.
