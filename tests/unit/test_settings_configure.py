@@ -211,7 +211,7 @@ def test_answers_that_cannot_be_read_are_told_in_one_line(project: Project) -> N
     done = project.configure("--answers", str(broken))
     assert done.stderr.startswith(f"{broken}: line 1, column 8: ")
     (project.directory / "key").write_bytes(b"\xff\xfe")
-    key = {"secrets": {"sshPrivateKey": str(project.directory / "key")}}
+    key: dict[str, object] = {"secrets": {"sshPrivateKey": str(project.directory / "key")}}
     told = project.configure("--answers", project.answers(key))
     assert told.stderr == "secrets.sshPrivateKey: no text. Got '{}'. Fix: name the private key's file\n".format(
         project.directory / "key"
