@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from operations.report.changes import Change, Operation, of_preview
-from operations.stack import OperationError, Stack, of_arguments
+from operations.stack import OperationError, Stack, decrypted, of_arguments
 from settings import stackfile
-from settings.loader import SettingsError
 from settings.model import Dns, OriginState
 
 ANSWERS = 20
@@ -113,11 +112,7 @@ def main() -> int:
     )
     parser.add_argument("--execute", action="store_true", help="do it, where the default only looks")
     stack, arguments = of_arguments(parser, "origin")
-    try:
-        dns = stack.settings().dns
-    except (OperationError, SettingsError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    dns = decrypted(parser, stack).dns
     try:
         drill = Drill(stack, arguments.origin, checked(dns, arguments.origin).hostname)
         drill.look()

@@ -3,22 +3,18 @@
 The work is done beside the volumes: it does not run through an operator's machine, and goes on without it.
 """
 
-import argparse
 import json
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from operations.kubectl import KubectlError, kubectl_argv, kubectl_text
 from operations.manifest import in_camel_case
 from operations.stack import OperationError
-from settings import stackfile
-from settings.model import Cluster, Settings
-from settings.standins import read
+from settings.model import Cluster
 
 DEADLINE_SECONDS = 6 * 3600
 # A pod waits for its image and its volume; then something is wrong that only the cluster's events tell.
@@ -46,19 +42,6 @@ class Target:
         """Show the log of a Job until it ends, or the connection to the API server does."""
         argv = kubectl_argv(self.cluster, f"--namespace={self.namespace}", "logs", "--follow", *options, f"job/{job}")
         subprocess.run(argv, check=False)
-
-
-def add_config_file(parser: argparse.ArgumentParser) -> None:
-    """The option that names another stack file than the stack's own."""
-    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
-
-
-def settings_of(stack: str, config_file: Path | None) -> Settings:
-    """The settings of a stack, its secrets still encrypted: a Job takes its passwords from the cluster."""
-    file = config_file or stackfile.path(stack)
-    if not file.is_file():
-        raise JobError(f"no such stack file. Got '{file}'. Fix: name an existing stack")
-    return read(file).settings
 
 
 def job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from components.backups import archive, off_site
 from components.backups.pod import JobArgs, Kind, OffSiteCopy, base, labels, pod_spec, postgres, redis
-from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
-from operations.stack import OperationError
+from operations.jobs import JobError, Target, job, run_job
+from operations.stack import OperationError, add_config_file, encrypted
 from settings.loader import SettingsError
 from settings.model import Settings
 
@@ -92,7 +92,7 @@ def main() -> int:
         execute=given.execute,
     )
     try:
-        return run(settings_of(given.stack, given.config_file), wanted)
+        return run(encrypted(given.stack, given.config_file).settings, wanted)
     except (OperationError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1

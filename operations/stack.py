@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from settings.loader import load
+from settings.loader import SettingsError, load
 from settings.model import Settings
-from settings.stackfile import PROJECT
+from settings.stackfile import PROJECT, StackFileError, path
+from settings.standins import Judged, read
+
+UNREADABLE = 2
+"""Exit status of a command that cannot read its stack."""
 
 
 class OperationError(Exception):
@@ -73,10 +77,34 @@ class Stack:
         )
 
 
+def add_config_file(parser: argparse.ArgumentParser) -> None:
+    """The option that names another stack file than the stack's own."""
+    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+
+
+def decrypted(parser: argparse.ArgumentParser, stack: Stack) -> Settings:
+    """The stack's settings, decrypted; without them the command ends with ``UNREADABLE`` and the reason."""
+    try:
+        return stack.settings()
+    except (OperationError, SettingsError) as error:
+        parser.exit(UNREADABLE, f"{error}\n")
+
+
+def encrypted(stack: str, config_file: Path | None) -> Judged:
+    """What a stack file says, its secrets still encrypted. Raises ``OperationError`` and ``SettingsError``."""
+    file = config_file or path(stack, Path.cwd())
+    try:
+        return read(file)
+    except OSError as error:
+        raise OperationError(f"{file.name}: {error.strerror}. Fix: name an existing stack") from None
+    except StackFileError as error:
+        raise OperationError(f"{file.name}: {error}") from None
+
+
 def of_arguments(parser: argparse.ArgumentParser, *more: str) -> tuple[Stack, argparse.Namespace]:
     """The stack that the command line names, and the rest of what it says; ``more`` are words that follow the stack."""
     for word in ("stack", *more):
         parser.add_argument(word)
-    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+    add_config_file(parser)
     arguments = parser.parse_args()
     return Stack(arguments.stack, arguments.config_file or Path(f"Pulumi.{arguments.stack}.yaml")), arguments
