@@ -103,6 +103,11 @@ def test_where_another_site_would_not_be_served_nothing_changes(rig: Rig) -> Non
 
 
 def test_with_nothing_else_to_serve_nginx_ends_too_and_the_certificate_stays(rig: Rig) -> None:
+    rig.write(SECOND, "/usr/local/bin/nginx", '#!/bin/sh\n[ "$*" = "-s stop" ] || exec /usr/sbin/nginx "$@"\nexit 1\n')
+    rig.run(SECOND, "chmod +x /usr/local/bin/nginx")
+    assert retire(rig, SECOND, "--execute")[0] == 1
+    rig.run(SECOND, "rm /usr/local/bin/nginx; pgrep -x nginx")
+    # What was cut short is run again.
     status, said = retire(rig, SECOND, "--execute")
     assert status == 0, said
     assert "the site api, and Nginx, which has no other\n" in said

@@ -67,14 +67,15 @@ end_site() {
     fi
 }
 
+# The site goes last: as long as it is there, what was cut short is run again.
 end_nginx() {
-    rm -f "$site"
-    rm -rf "/var/lib/gx-edge/$STACK.nginx"
     if with_systemd; then
         systemctl --quiet disable --now nginx
     elif nginx_runs; then
         nginx -s stop
     fi
+    rm -rf "/var/lib/gx-edge/$STACK.nginx"
+    rm -f "$site"
 }
 
 if [[ -z $look ]]; then
