@@ -10,7 +10,6 @@ Exit status: 0 rehearsed, or ready to be; 1 refused or failed, with the reason i
 
 import argparse
 import contextlib
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ from typing import TypeVar
 
 from operations.report.changes import Change, Operation, of_preview
 from operations.stack import OperationError, Stack, decrypted, of_arguments
+from operations.verify.answers import OK_STATUS
+from operations.verify.live import status_of
 from settings import stackfile
 from settings.model import Dns, OriginState
 
@@ -86,8 +87,8 @@ class Drill:
     def _served(self) -> None:
         deadline, row = time.monotonic() + PATIENCE_SECONDS, 0
         while row < ANSWERS:
-            status = _status(f"https://{self.hostname}/health")
-            row = row + 1 if status == "200" else 0
+            status = status_of(f"https://{self.hostname}/health")
+            row = row + 1 if status == OK_STATUS else 0
             if row == 0 and time.monotonic() > deadline:
                 raise OperationError(
                     f"https://{self.hostname}/health: {status}, not {ANSWERS} answers of 200 in a row within "
@@ -158,11 +159,6 @@ def _up(stack: Stack) -> None:
 
 def _told(changes: tuple[Change, ...]) -> str:
     return ", ".join(f"{each.operation.value} {each.urn.rpartition('::')[2]}" for each in changes)
-
-
-def _status(url: str) -> str:
-    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", url]
-    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
 
 if __name__ == "__main__":
