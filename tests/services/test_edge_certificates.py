@@ -162,6 +162,14 @@ def test_what_runs_twice_a_day_renews_in_the_last_thirty_days_and_not_before(rig
         assert rig.ssh(FIRST, f"openssl x509 -noout -checkend $((90 * 86400)) -in {live}/cert.pem").returncode == 1
 
 
+@pytest.mark.parametrize("entry", ["gx-certbot", "gx-health-monitor"])
+def test_cron_finds_what_is_roots(rig: Rig, entry: str) -> None:
+    """The hook that reloads Nginx and the monitor's sendmail are in /usr/sbin, which cron itself does not look in."""
+    *environment, _ = rig.run(FIRST, f"cat /etc/cron.d/{entry}").splitlines()
+    found = rig.ssh(FIRST, f"env -i PATH=/usr/bin:/bin {' '.join(environment)} sh -c 'command -v nginx'").stdout
+    assert found == "/usr/sbin/nginx\n"
+
+
 def test_a_certificate_that_is_not_renewed_is_drift(rig: Rig) -> None:
     """An expired pair in the place of the real one, as after a month of failing renewals."""
     live = f"/etc/letsencrypt/live/{HOST_NAME}"

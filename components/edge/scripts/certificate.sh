@@ -84,7 +84,7 @@ schedule_renewal() {
     fi
     # The distribution's own entry renews twice a day, but knows no private authority.
     if ((${#environment[@]})); then
-        printf '%s\n' "${environment[@]}" '17 5,17 * * * root certbot -q renew --no-random-sleep-on-renew' \
+        printf '%s\n' "$cron_path" "${environment[@]}" '17 5,17 * * * root certbot -q renew --no-random-sleep-on-renew' \
             >/etc/cron.d/gx-certbot
     fi
     pgrep -x cron >/dev/null || service cron start
