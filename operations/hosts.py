@@ -112,10 +112,14 @@ def _agent(settings: Settings, socket: Path) -> Iterator[Mapping[str, str]]:
         yield os.environ
         return
     key = settings.secrets.ssh_private_key
-    printed = subprocess.run(["ssh-agent", "-s", "-a", str(socket)], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"SSH_AGENT_PID=(\d+)", printed)
+    argv = ["ssh-agent", "-s", "-a", str(socket)]
+    try:
+        started = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise OperationError("ssh-agent is not on PATH. Fix: install the OpenSSH client") from None
+    found = re.search(r"SSH_AGENT_PID=(\d+)", started.stdout)
     if found is None:
-        raise OperationError(f"ssh-agent did not start: {printed}")
+        raise OperationError(f"ssh-agent did not start: {last_line(started.stderr)}. Fix: give TMPDIR a short path")
     environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
     try:
         added = subprocess.run(
