@@ -61,7 +61,11 @@ def job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str,
 
 
 def run_job(target: Target, job: Mapping[str, Any]) -> int:
-    """Create a Job, show its log, and return 0 if it has succeeded. Raises ``JobError`` when its pod does not start."""
+    """Create a Job, show its log, and return 0 if it has succeeded.
+
+    Once its pod has started it goes on without this command; before that it ends with it. Raises ``JobError`` when the
+    pod does not start, and when the API server stays away.
+    """
     name = str(job["metadata"]["name"])
     target.kubectl("create", "-f", "-", stdin=json.dumps(job))
     print(f"job {name}: created in {target.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
@@ -79,20 +83,29 @@ def run_job(target: Target, job: Mapping[str, Any]) -> int:
 
 def _await_start(target: Target, name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        pods = _asked(target, name, "pods", f"--selector=job-name={name}")["items"]
-        if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
-            return
-        time.sleep(1)
-    # It would begin by itself when its node is back or the quota has room, over what was written since.
-    kubectl = f"kubectl -n {target.namespace}"
+    try:
+        while time.monotonic() < deadline:
+            pods = _asked(target, name, "pods", f"--selector=job-name={name}")["items"]
+            if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
+                return
+            time.sleep(1)
+    except KeyboardInterrupt:
+        _delete(target, name)
+        raise
+    _delete(target, name)
+    raise JobError(
+        f"the pod of job {name} does not start; the job is deleted."
+        f" Fix: kubectl -n {target.namespace} get events | grep {name}, then again"
+    )
+
+
+def _delete(target: Target, name: str) -> None:
+    """End a Job that has not begun: it would when its node is back or the quota has room, over what is newer."""
     try:
         target.kubectl("delete", "job", name, "--wait=false")
     except KubectlError:
-        raise JobError(f"the pod of job {name} does not start yet. Fix: {kubectl} delete job {name}") from None
-    raise JobError(
-        f"the pod of job {name} does not start; the job is deleted. Fix: {kubectl} get events | grep {name}, then again"
-    )
+        fix = f"kubectl -n {target.namespace} delete job {name}"
+        raise JobError(f"the pod of job {name} has not started, and may do so at any time. Fix: {fix}") from None
 
 
 def _asked(target: Target, job: str, *what: str) -> dict[str, Any]:

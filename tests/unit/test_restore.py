@@ -32,6 +32,8 @@ silent = os.environ["CALLS"] + ".silent"
 if argv[0] == "get" and os.path.exists(silent):
     os.remove(silent)
     sys.exit("The connection to the server was refused")
+if argv[:2] == ["get", "pods"] and "INTERRUPTED" in os.environ:
+    os.kill(os.getppid(), 2)
 if argv[:2] == ["get", "pods"]:
     print(json.dumps({{"items": [{{"status": {{"phase": os.environ.get("PHASE", "Running")}}}}]}}))
 elif argv[0] == "get":
@@ -125,6 +127,16 @@ def test_a_job_whose_pod_does_not_start_is_deleted_and_overwrites_nothing_later(
     made = [json.loads(line) for line in calls.read_text().splitlines()]
     name = json.loads(next(each["stdin"] for each in made if each["stdin"]))["metadata"]["name"]
     assert ["delete", "job", name] == [each for each in made[-1]["argv"] if not each.startswith("--")]
+
+
+def test_a_job_that_is_given_up_before_its_pod_starts_is_deleted_too(
+    settings: Settings, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHASE", "Pending")
+    monkeypatch.setenv("INTERRUPTED", "yes")
+    with pytest.raises(KeyboardInterrupt):
+        restore.run(settings, Restore(what="database", overwrite=True, execute=True))
+    assert json.loads(calls.read_text().splitlines()[-1])["argv"][2:4] == ["delete", "job"]
 
 
 @pytest.mark.usefixtures("calls")
