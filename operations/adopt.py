@@ -7,7 +7,6 @@ read-only until the import is confirmed, and safe to run again: what is in the s
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -15,11 +14,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
 
 import yaml
 
 from operations.hosts import reachable
-from operations.kubectl import kubectl_argv
+from operations.kubectl import kubectl_text
 from operations.stack import OperationError, Stack, of_arguments
 from settings.loader import SettingsError
 from settings.model import Edge, Settings
@@ -89,7 +90,8 @@ def adopt(stack: Stack, *, confirmed: bool, list_only: bool) -> None:
             stack.pulumi("import", "--file", str(complete), "--yes", "--protect=false", "--generate-code=false")
             _keep_declared(stack, wanted, Path(directory) / "after.json")
             _check_preview(stack)
-        except OperationError:
+        except BaseException:
+            # An interruption too: what is imported already is not looked for again, and would be replaced by an `up`.
             stack.pulumi("stack", "import", "--file", str(before))
             print("The state of the stack is as it was before.", file=sys.stderr)
             raise
@@ -215,25 +217,28 @@ def _kubectl_kind(token: str) -> str:
 
 def _kubectl_names(settings: Settings, kind: str, namespace: str) -> set[str]:
     where = ("--namespace", namespace) if namespace else ()
-    argv = kubectl_argv(settings.cluster, "get", kind, "--ignore-not-found", "-o", "name", *where)
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OperationError(f"kubectl could not list {kind}: {done.stderr.strip()}. Fix: check cluster.context")
-    return {line.partition("/")[2] for line in done.stdout.splitlines()}
+    listed = kubectl_text(settings.cluster, "get", kind, "--ignore-not-found", "-o", "name", *where)
+    return {line.partition("/")[2] for line in listed.splitlines()}
 
 
 def _dns_record(settings: Settings, inputs: Mapping[str, Any]) -> str | None:
     token = settings.secrets.cloudflare_api_token
     base = (settings.dns and settings.dns.base_url) or CLOUDFLARE
-    query = f"type=A&name={inputs['name']}&content={inputs['content']}"
+    query = urlencode({"type": "A", "name": inputs["name"], "content": inputs["content"]})
     headers = {"Authorization": f"Bearer {token.get_secret_value() if token else ''}"}
     # S310: the scheme comes from the operator's own stack file.
     request = urllib.request.Request(f"{base}/zones/{inputs['zoneId']}/dns_records?{query}", headers=headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
-        for record in json.load(answer)["result"]:
-            if record["content"] == inputs["content"]:
-                return str(record["id"])
-    return None
+    try:
+        with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
+            records = json.load(answer)["result"]
+    except HTTPError as error:
+        fix = "check secrets.cloudflareApiToken and dns.zoneId"
+        raise OperationError(f"Cloudflare at {base}: HTTP {error.code}. Fix: {fix}") from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        said = getattr(reason, "strerror", None) or reason
+        raise OperationError(f"Cloudflare at {base}: {said}. Fix: run it where {base} can be reached") from None
+    return next((str(each["id"]) for each in records if each["content"] == inputs["content"]), None)
 
 
 def _list(wanted: list[Wanted], ids: Mapping[str, str]) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 from components.backups import config
 from components.backups.pod import JobArgs, Kind, labels, pod_spec, postgres
 from components.postgres import config as postgres_config
-from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
+from operations.jobs import JobError, Target, job, run_job
+from operations.stack import OperationError, add_config_file, encrypted
 from settings.loader import SettingsError
 from settings.model import Backups, Settings
 from settings.types import amount
@@ -95,7 +96,7 @@ def main() -> int:
             "`compare` and `move` need --chosen, and `dump` has no use for it, as: compare --chosen postgres-0"
         )
     try:
-        settings = settings_of(given.stack, given.config_file)
+        settings = encrypted(given.stack, given.config_file).settings
         names = (
             given.instances.split(",")
             if given.instances
@@ -117,7 +118,7 @@ def main() -> int:
             execute=given.execute,
         )
         return run(settings, wanted)
-    except (JobError, SettingsError) as error:
+    except (OperationError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -10,7 +10,6 @@ Exit status: 0 rehearsed, or ready to be; 1 refused or failed, with the reason i
 
 import argparse
 import contextlib
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,9 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from operations.report.changes import Change, Operation, of_preview
-from operations.stack import OperationError, Stack, of_arguments
+from operations.stack import OperationError, Stack, decrypted, of_arguments
+from operations.verify.answers import OK_STATUS
+from operations.verify.live import status_of
 from settings import stackfile
-from settings.loader import SettingsError
 from settings.model import Dns, OriginState
 
 ANSWERS = 20
@@ -87,8 +87,8 @@ class Drill:
     def _served(self) -> None:
         deadline, row = time.monotonic() + PATIENCE_SECONDS, 0
         while row < ANSWERS:
-            status = _status(f"https://{self.hostname}/health")
-            row = row + 1 if status == "200" else 0
+            status = status_of(f"https://{self.hostname}/health")
+            row = row + 1 if status == OK_STATUS else 0
             if row == 0 and time.monotonic() > deadline:
                 raise OperationError(
                     f"https://{self.hostname}/health: {status}, not {ANSWERS} answers of 200 in a row within "
@@ -113,11 +113,7 @@ def main() -> int:
     )
     parser.add_argument("--execute", action="store_true", help="do it, where the default only looks")
     stack, arguments = of_arguments(parser, "origin")
-    try:
-        dns = stack.settings().dns
-    except (OperationError, SettingsError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    dns = decrypted(parser, stack).dns
     try:
         drill = Drill(stack, arguments.origin, checked(dns, arguments.origin).hostname)
         drill.look()
@@ -163,11 +159,6 @@ def _up(stack: Stack) -> None:
 
 def _told(changes: tuple[Change, ...]) -> str:
     return ", ".join(f"{each.operation.value} {each.urn.rpartition('::')[2]}" for each in changes)
-
-
-def _status(url: str) -> str:
-    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", url]
-    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from components.edge.firewall import firewall_steps
 from components.edge.node import node_steps
 from components.edge.steps import DRIFT, Step
 from operations.hosts import Hosts, reachable
-from operations.stack import OperationError, Stack, of_arguments
+from operations.stack import OperationError, Stack, last_line, of_arguments
 from settings.loader import SettingsError
 from settings.model import Settings
 from settings.stackfile import PROJECT
@@ -85,9 +85,10 @@ def look(hosts: Hosts, node: str, steps: list[Declared]) -> list[Finding]:
         f"echo '{_STEP}{number}'\nbash 2>&1 <<'{_END}' || echo '{_FAILED}'\n{each.step.check()}{_END}\n"
         for number, each in enumerate(steps)
     )
+    done = hosts.run(node, hosts.become_root, f"{program}echo '{_STEP}{len(steps)}'\n")
     found: list[list[str]] = [[] for _ in steps]
     said, number = "", 0
-    for line in hosts.run(node, hosts.become_root, program).stdout.splitlines():
+    for line in done.stdout.splitlines():
         if line.startswith(_STEP):
             number = int(line.removeprefix(_STEP))
         elif line.startswith(DRIFT):
@@ -96,6 +97,11 @@ def look(hosts: Hosts, node: str, steps: list[Declared]) -> list[Finding]:
             found[number].append(f"could not be looked at: {said}")
         else:
             said = line
+    if number < len(steps):
+        raise OperationError(
+            f"looked at {number} of {len(steps)} steps: {last_line(done.stderr)}. "
+            f"Fix: `{hosts.become_root}` has to work there"
+        )
     return [Finding(each, tuple(lines)) for each, lines in zip(steps, found, strict=True)]
 
 

@@ -12,8 +12,7 @@ import sys
 
 from components.edge.node import retire_step
 from operations.hosts import reachable
-from operations.stack import OperationError, of_arguments
-from settings.loader import SettingsError
+from operations.stack import OperationError, decrypted, of_arguments
 from settings.model import OriginState, Settings
 
 
@@ -26,11 +25,7 @@ def main() -> int:
     )
     parser.add_argument("--execute", action="store_true", help="end it; without this flag the command only looks")
     stack, arguments = of_arguments(parser, "node")
-    try:
-        settings = stack.settings()
-    except (OperationError, SettingsError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    settings = decrypted(parser, stack)
     try:
         print(retire(settings, stack.name, arguments.node, execute=arguments.execute), end="")
     except OperationError as error:

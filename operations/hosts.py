@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.templates import render
-from operations.stack import OperationError
+from operations.stack import OperationError, last_line
 from settings.model import Edge, Settings
 
 CONNECT_SECONDS = 5
@@ -54,9 +54,7 @@ class Hosts:
         except FileNotFoundError:
             raise OperationError("ssh is not on PATH. Fix: install the OpenSSH client") from None
         if done.returncode == _NO_CONNECTION:
-            # A changed host key is announced by a page of text; its last line says what happened.
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise OperationError(f"not reachable over SSH: {reason}")
+            raise OperationError(f"not reachable over SSH: {last_line(done.stderr)}")
         return done
 
 
@@ -114,10 +112,14 @@ def _agent(settings: Settings, socket: Path) -> Iterator[Mapping[str, str]]:
         yield os.environ
         return
     key = settings.secrets.ssh_private_key
-    printed = subprocess.run(["ssh-agent", "-s", "-a", str(socket)], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"SSH_AGENT_PID=(\d+)", printed)
+    argv = ["ssh-agent", "-s", "-a", str(socket)]
+    try:
+        started = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise OperationError("ssh-agent is not on PATH. Fix: install the OpenSSH client") from None
+    found = re.search(r"SSH_AGENT_PID=(\d+)", started.stdout)
     if found is None:
-        raise OperationError(f"ssh-agent did not start: {printed}")
+        raise OperationError(f"ssh-agent did not start: {last_line(started.stderr)}. Fix: give TMPDIR a short path")
     environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
     try:
         added = subprocess.run(

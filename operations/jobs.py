@@ -3,28 +3,27 @@
 The work is done beside the volumes: it does not run through an operator's machine, and goes on without it.
 """
 
-import argparse
 import json
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from operations.kubectl import kubectl_argv
+from operations.kubectl import KubectlError, kubectl_argv, kubectl_text
 from operations.manifest import in_camel_case
-from settings import stackfile
-from settings.model import Cluster, Settings
-from settings.standins import read
+from operations.stack import OperationError
+from settings.model import Cluster
 
 DEADLINE_SECONDS = 6 * 3600
 # A pod waits for its image and its volume; then something is wrong that only the cluster's events tell.
 START_SECONDS = 300
+SILENCE_SECONDS = 300
+"""How long an API server may be away while a Job is at work."""
 
 
-class JobError(Exception):
+class JobError(OperationError):
     """Why the command cannot go on, in one line with the remedy."""
 
 
@@ -36,28 +35,13 @@ class Target:
     namespace: str
 
     def kubectl(self, *argv: str, stdin: str | None = None) -> str:
-        """Output of a command. Raises ``JobError`` with what it printed when it fails."""
-        done = subprocess.run(self.argv(*argv), input=stdin, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise JobError(f"kubectl {argv[0]} failed: {done.stderr.strip()}")
-        return done.stdout
+        """Output of a command. Raises ``KubectlError`` when it fails."""
+        return kubectl_text(self.cluster, *argv, f"--namespace={self.namespace}", stdin=stdin)
 
-    def argv(self, *argv: str) -> list[str]:
-        """A whole command line."""
-        return kubectl_argv(self.cluster, f"--namespace={self.namespace}", *argv)
-
-
-def add_config_file(parser: argparse.ArgumentParser) -> None:
-    """The option that names another stack file than the stack's own."""
-    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
-
-
-def settings_of(stack: str, config_file: Path | None) -> Settings:
-    """The settings of a stack, its secrets still encrypted: a Job takes its passwords from the cluster."""
-    file = config_file or stackfile.path(stack)
-    if not file.is_file():
-        raise JobError(f"no such stack file. Got '{file}'. Fix: name an existing stack")
-    return read(file).settings
+    def follow(self, job: str, *options: str) -> None:
+        """Show the log of a Job until it ends, or the connection to the API server does."""
+        argv = kubectl_argv(self.cluster, f"--namespace={self.namespace}", "logs", "--follow", *options, f"job/{job}")
+        subprocess.run(argv, check=False)
 
 
 def job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,17 +61,20 @@ def job(name: str, worn: Mapping[str, str], pod: Mapping[str, Any]) -> dict[str,
 
 
 def run_job(target: Target, job: Mapping[str, Any]) -> int:
-    """Create a Job, show its log, and return 0 if it has succeeded. Raises ``JobError`` when its pod does not start."""
+    """Create a Job, show its log, and return 0 if it has succeeded.
+
+    Once its pod has started it goes on without this command; before that it ends with it. Raises ``JobError`` when the
+    pod does not start, and when the API server stays away.
+    """
     name = str(job["metadata"]["name"])
     target.kubectl("create", "-f", "-", stdin=json.dumps(job))
     print(f"job {name}: created in {target.namespace}; `kubectl logs job/{name}` shows the same as this", flush=True)
     _await_start(target, name)
     since: list[str] = []
     while True:
-        # Ends early when the connection to the API server does.
-        subprocess.run(target.argv("logs", "--follow", *since, f"job/{name}"), check=False)
+        target.follow(name, *since)
         since = ["--since=5s"]
-        conditions = json.loads(target.kubectl("get", "job", name, "-o", "json"))["status"].get("conditions", [])
+        conditions = _asked(target, name, "job", name)["status"].get("conditions", [])
         ended = {each["type"] for each in conditions if each["status"] == "True"} & {"Complete", "Failed"}
         if ended:
             return 0 if ended == {"Complete"} else 1
@@ -96,11 +83,44 @@ def run_job(target: Target, job: Mapping[str, Any]) -> int:
 
 def _await_start(target: Target, name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        pods = json.loads(target.kubectl("get", "pods", f"--selector=job-name={name}", "-o", "json"))["items"]
-        if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
-            return
-        time.sleep(1)
+    try:
+        while time.monotonic() < deadline:
+            pods = _asked(target, name, "pods", f"--selector=job-name={name}")["items"]
+            if any(pod["status"].get("phase") not in {"Pending", None} for pod in pods):
+                return
+            time.sleep(1)
+    except KeyboardInterrupt:
+        _delete(target, name)
+        raise
+    _delete(target, name)
     raise JobError(
-        f"the pod of job {name} does not start. Fix: kubectl -n {target.namespace} describe job {name}, then its pod"
+        f"the pod of job {name} does not start; the job is deleted."
+        f" Fix: kubectl -n {target.namespace} get events | grep {name}, then again"
     )
+
+
+def _delete(target: Target, name: str) -> None:
+    """End a Job that has not begun: it would when its node is back or the quota has room, over what is newer."""
+    try:
+        target.kubectl("delete", "job", name, "--wait=false")
+    except KubectlError:
+        fix = f"kubectl -n {target.namespace} delete job {name}"
+        raise JobError(f"the pod of job {name} has not started, and may do so at any time. Fix: {fix}") from None
+
+
+def _asked(target: Target, job: str, *what: str) -> dict[str, Any]:
+    """An object, or a list of them, as soon as the API server answers: the Job goes on without it."""
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while True:
+        try:
+            answer: dict[str, Any] = json.loads(target.kubectl("get", *what, "-o", "json"))
+        except KubectlError as error:
+            if "NotFound" in str(error):
+                raise JobError(f"job {job} was deleted before its end. Fix: run the command again") from None
+            if time.monotonic() >= deadline:
+                said = str(error).partition(". Fix: ")[0]
+                fix = f"kubectl -n {target.namespace} logs --follow job/{job}, before another one is begun"
+                raise JobError(f"{said}; job {job} may still be at work. Fix: {fix}") from None
+            time.sleep(1)
+        else:
+            return answer

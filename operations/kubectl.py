@@ -4,12 +4,13 @@ import json
 import subprocess
 from typing import Any
 
+from operations.stack import OperationError, last_line
 from settings.model import Cluster
 
 SECONDS = 20
 
 
-class KubectlError(Exception):
+class KubectlError(OperationError):
     """The cluster cannot be asked, in one line with the remedy."""
 
 
@@ -19,17 +20,18 @@ def kubectl_argv(cluster: Cluster, *words: str) -> list[str]:
     return ["kubectl", *kubeconfig, f"--context={cluster.context}", *words]
 
 
-def kubectl_text(cluster: Cluster, *words: str) -> str:
+def kubectl_text(cluster: Cluster, *words: str, stdin: str | None = None) -> str:
     """What kubectl prints. Each request ends after ``SECONDS``. Raises ``KubectlError`` when it fails."""
     command = kubectl_argv(cluster, f"--request-timeout={SECONDS}s", *words)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise KubectlError("kubectl is not on PATH. Fix: install it, or put sandbox/bin on PATH") from None
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         asked = " ".join(words).removesuffix(" --output json")
-        raise KubectlError(f"kubectl {asked}: {reason}. Fix: check cluster.context and who you are there")
+        raise KubectlError(
+            f"kubectl {asked}: {last_line(done.stderr)}. Fix: check cluster.context and who you are there"
+        )
     return done.stdout
 
 

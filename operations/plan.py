@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from operations.stack import OperationError, run_pulumi
+
 CIPHERTEXT = "ciphertext"
 
 
-class PlanError(Exception):
+class PlanError(OperationError):
     """Why a plan is not made or not carried out, in one line with the remedy."""
 
 
@@ -33,7 +35,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         {"bind": bind, "apply": apply}[arguments.command](arguments.stack, arguments.plan)
-    except PlanError as error:
+    except OperationError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -85,16 +87,12 @@ def _state(stack: str) -> dict[str, Any]:
 
 def _pulumi(stack: str, *argv: str, shown: bool = False) -> str:
     interactive = () if argv[0] == "stack" else ("--non-interactive",)
-    done = subprocess.run(
-        ["pulumi", *argv, "--stack", stack, *interactive],
-        stdout=None if shown else subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    done = run_pulumi([*argv, "--stack", stack, *interactive], shown=shown)
+    print(done.stderr, end="", file=sys.stderr)
     if done.returncode:
-        print(done.stdout or "", end="", file=sys.stderr)
+        print(done.stdout, end="", file=sys.stderr)
         raise PlanError(f"`pulumi {' '.join(argv[:2])}` failed; what it printed is above. Fix: what it says")
-    return done.stdout or ""
+    return done.stdout
 
 
 def _commit() -> str:

@@ -163,6 +163,15 @@ def _insertion(text: str, section: yaml.MappingNode, new: list[Change]) -> tuple
     return at, at, "".join(f"\n{line}" for line in lines)
 
 
+def _read(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    try:
+        stackfile.parse(text)
+    except StackFileError as error:
+        raise PromotionError(f"{path.name}: {error}") from None
+    return text
+
+
 def main() -> int:
     """Show the difference, and write it when asked to."""
     parser = argparse.ArgumentParser(prog="python -m operations.promote_images", description=__doc__.splitlines()[0])
@@ -173,12 +182,12 @@ def main() -> int:
     arguments = parser.parse_args()
     source, target = (stackfile.path(stack, Path.cwd()) for stack in (arguments.source, arguments.target))
     try:
-        tried, running = (path.read_text(encoding="utf-8") for path in (source, target))
+        tried, running = (_read(path) for path in (source, target))
         promotion = plan(tried, running, tuple(arguments.names))
     except OSError as error:
         print(f"{error.filename}: {error.strerror}. Fix: name existing stacks", file=sys.stderr)
         return 1
-    except (PromotionError, StackFileError) as error:
+    except PromotionError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{source.name} -> {target.name}")

@@ -18,7 +18,8 @@ from typing import Any
 
 from components.backups import archive, off_site
 from components.backups.pod import JobArgs, Kind, OffSiteCopy, base, labels, pod_spec, postgres, redis
-from operations.jobs import JobError, Target, add_config_file, job, run_job, settings_of
+from operations.jobs import JobError, Target, job, run_job
+from operations.stack import OperationError, add_config_file, encrypted
 from settings.loader import SettingsError
 from settings.model import Settings
 
@@ -64,7 +65,9 @@ def main() -> int:
     parser.add_argument("stack")
     parser.add_argument("what", choices=("database", "table", "redis", "cluster", "point-in-time", "fetch"))
     parser.add_argument("name", nargs="?", help=f"table: schema.name, as public.wallet; fetch: {_FETCHED}")
-    parser.add_argument("--backup", help="a backup by its name, as 20261126T060000Z; the newest without it")
+    parser.add_argument(
+        "--backup", help="a backup by its name, as 20261126T060000Z; without it the newest that holds anything"
+    )
     parser.add_argument(
         "--at", type=second, help="a second, as '2026-11-26 04:00:00+00:00': what was committed before it"
     )
@@ -89,8 +92,8 @@ def main() -> int:
         execute=given.execute,
     )
     try:
-        return run(settings_of(given.stack, given.config_file), wanted)
-    except (JobError, SettingsError) as error:
+        return run(encrypted(given.stack, given.config_file).settings, wanted)
+    except (OperationError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -144,7 +144,11 @@ class Session:
             path = Path(answer).expanduser()
             if not path.is_file():
                 raise ConfigureError(f"{want.path}: no such file. Got '{path}'. Fix: name the private key's file")
-            return path.read_text(encoding="utf-8")
+            try:
+                return path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "no text"
+                raise ConfigureError(f"{want.path}: {reason}. Got '{path}'. Fix: name the private key's file") from None
         if want.path.startswith("images.") and not has_digest(answer):
             answer = discovery.pinned(answer) or answer
         try:
@@ -231,7 +235,12 @@ def _answers(path: Path | None) -> Mapping[str, object]:
         return {}
     if not path.exists():
         raise ConfigureError(f"{path} does not exist. Fix: name the file with the answers")
-    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigureError(f"{path}: {place}{error.problem}. Fix: correct the YAML there") from None
     if not isinstance(loaded, Mapping):
         raise ConfigureError(f"{path} holds no sections. Fix: write it like the stack file, without the prefix")
     return loaded

@@ -66,9 +66,9 @@ def _passwords(config: Mapping[str, object]) -> Iterator[Want]:
 
 
 def _certificates(config: Mapping[str, object], now: datetime) -> Iterator[Want]:
-    """The authority before what it signs, and each key before its certificate.
+    """The authority before what it signs; of a key and its certificate that one last which makes both wanted.
 
-    Cut short between the two, the old certificate or none stands in the file, and the next run makes both anew.
+    Cut short between the two, it is missing still or no longer serves, and the next run makes both anew.
     """
     authority = at(config, "tls.authority")
     namespace = str(at(config, "environment.namespace"))
@@ -82,8 +82,11 @@ def _certificates(config: Mapping[str, object], now: datetime) -> Iterator[Want]
             or _serves(str(text), str(authority), certificates.names(name, namespace), now)
         )
         if not fits or at(config, key) is None:
-            yield Want(path=key, question=f"Private key {key}", checked=_text, secret=True, generated=True)
-            yield Want(path=f"tls.{name}", question=f"Certificate tls.{name}", checked=kind, generated=True)
+            both = (
+                Want(path=key, question=f"Private key {key}", checked=_text, secret=True, generated=True),
+                Want(path=f"tls.{name}", question=f"Certificate tls.{name}", checked=kind, generated=True),
+            )
+            yield from reversed(both) if at(config, key) is None else both
 
 
 def _serves(text: str, authority: str, names: tuple[str, ...], now: datetime) -> bool:

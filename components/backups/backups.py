@@ -197,6 +197,11 @@ class DatabaseBackups(Component):
 
     def _cron_job(self, job: JobArgs, schedule: str, deadline: int, claim: pulumi.Resource) -> None:
         template: dict[str, Any] = {"metadata": {"labels": labels(job)}, "spec": pod_spec(job)}
+        once: dict[str, Any] = {"backoff_limit": 2, "active_deadline_seconds": deadline, "template": template}
+        if job.copy is not None:
+            # A second try would back up again, and each backup takes the place of the oldest. The next run copies it.
+            failed = {"container_name": job.copy.script, "operator": "NotIn", "values": [0]}
+            once["pod_failure_policy"] = {"rules": [{"action": "FailJob", "on_exit_codes": failed}]}
         k8s.batch.v1.CronJob(
             self.child_name(job.name),
             metadata=owned(job.name, self._args.namespace, labels={"app": job.name}),
@@ -207,9 +212,7 @@ class DatabaseBackups(Component):
                 "starting_deadline_seconds": config.START_WITHIN_SECONDS,
                 "successful_jobs_history_limit": 3,
                 "failed_jobs_history_limit": 3,
-                "job_template": {
-                    "spec": {"backoff_limit": 2, "active_deadline_seconds": deadline, "template": template}
-                },
+                "job_template": {"spec": once},
             },
             opts=self.child(depends_on=[claim, self._scripts]),
         )

@@ -7,35 +7,28 @@ Exit codes: 0 when nothing says stop; 1 when something does; 2 when the stack fi
 
 import argparse
 import sys
-from pathlib import Path
 
-from operations.kubectl import KubectlError
 from operations.preflight.judge import judge
 from operations.preflight.live import observe
 from operations.preflight.rows import Level, Row, counts
-from settings import stackfile
+from operations.stack import UNREADABLE, OperationError, add_config_file, encrypted
 from settings.loader import SettingsError
-from settings.standins import read
 
-STOPPED, IMPOSSIBLE = 1, 2
+STOPPED = 1
 
 
 def main() -> int:
     """Print a line for each thing that was looked at, the worst last."""
     parser = argparse.ArgumentParser(prog="make preflight", description="Look at the live systems before a deployment.")
     parser.add_argument("stack", help="the stack's name, as in Pulumi.<stack>.yaml")
-    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+    add_config_file(parser)
     arguments = parser.parse_args()
-    path = arguments.config_file or stackfile.path(arguments.stack, Path.cwd())
     try:
-        judged = read(path)
+        judged = encrypted(arguments.stack, arguments.config_file)
         rows = judge(judged.settings, observe(judged.settings, judged.missing))
-    except (SettingsError, KubectlError, ValueError) as error:
+    except (OperationError, SettingsError, ValueError) as error:
         print(error, file=sys.stderr)
-        return IMPOSSIBLE
-    except OSError as error:
-        print(f"{path.name}: {error.strerror}. Fix: name an existing stack", file=sys.stderr)
-        return IMPOSSIBLE
+        return UNREADABLE
     print(report(rows), end="")
     return STOPPED if any(row.level is Level.STOP for row in rows) else 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from operations.hosts import Hosts, configured
 from operations.kubectl import kubectl_json
 from operations.preflight.observed import Document, Host, Observed, parsed
-from operations.stack import OperationError
+from operations.stack import OperationError, last_line
 from settings.model import Settings
 
 SCRIPT = Path(__file__).with_name("host.sh")
@@ -60,6 +60,9 @@ def _hosts(settings: Settings, missing: tuple[str, ...]) -> Iterator[tuple[str, 
 def _host(settings: Settings, hosts: Hosts, name: str) -> Host | str:
     others = [node.internal_ip for other, node in settings.cluster.nodes.items() if other != name]
     try:
-        return parsed(hosts.run(name, f"sh -s -- {' '.join(others)}", SCRIPT.read_text(encoding="utf-8")).stdout)
+        done = hosts.run(name, f"sh -s -- {' '.join(others)}", SCRIPT.read_text(encoding="utf-8"))
     except OperationError as error:
         return str(error)
+    host = parsed(done.stdout)
+    # Whoever was reached over SSH listens at least for that.
+    return host if host.listening else f"the host told nothing: {last_line(done.stderr or done.stdout)}"

@@ -5,35 +5,28 @@ Exit codes: 0 when no item has failed; 1 when one has; 2 when the stack file or 
 
 import argparse
 import sys
-from pathlib import Path
 
-from operations.kubectl import KubectlError
 from operations.preflight.rows import Level, Row, counts
+from operations.stack import UNREADABLE, OperationError, add_config_file, encrypted
 from operations.verify.judge import judge
 from operations.verify.live import observe
-from settings import stackfile
 from settings.loader import SettingsError
-from settings.standins import read
 
-FAILED, IMPOSSIBLE = 1, 2
+FAILED = 1
 
 
 def main() -> int:
     """Print the table of the checklist."""
     parser = argparse.ArgumentParser(prog="make verify", description="The deployment checklist on the live stack.")
     parser.add_argument("stack", help="the stack's name, as in Pulumi.<stack>.yaml")
-    parser.add_argument("--config-file", type=Path, help="the stack file, when it is not Pulumi.<stack>.yaml")
+    add_config_file(parser)
     arguments = parser.parse_args()
-    path = arguments.config_file or stackfile.path(arguments.stack, Path.cwd())
     try:
-        settings = read(path).settings
+        settings = encrypted(arguments.stack, arguments.config_file).settings
         rows = judge(settings, observe(settings))
-    except (SettingsError, KubectlError, ValueError) as error:
+    except (OperationError, SettingsError, ValueError) as error:
         print(error, file=sys.stderr)
-        return IMPOSSIBLE
-    except OSError as error:
-        print(f"{path.name}: {error.strerror}. Fix: name an existing stack", file=sys.stderr)
-        return IMPOSSIBLE
+        return UNREADABLE
     print(table(rows), end="")
     return FAILED if any(row.level is Level.STOP for row in rows) else 0
 

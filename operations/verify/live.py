@@ -74,7 +74,11 @@ def _items(settings: Settings, kinds: str, *argv: str) -> tuple[Document, ...]:
 
 
 def _raw(settings: Settings, path: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(kubectl_text(settings.cluster, "get", "--raw", path))
+    try:
+        answer: dict[str, Any] = json.loads(kubectl_text(settings.cluster, "get", "--raw", path))
+    except json.JSONDecodeError:
+        # As a proxy with a login answers in its place.
+        raise KubectlError(f"{path.partition('?')[0]} answers with something else than JSON") from None
     return answer
 
 

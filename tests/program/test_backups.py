@@ -230,6 +230,20 @@ def test_what_a_backup_made_is_copied_away_by_a_container_that_knows_no_password
     assert copy["securityContext"] == dump["securityContext"]
 
 
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+def test_a_store_that_is_away_costs_no_older_backup(copied: Capture, mainnet: Capture, kind: str) -> None:
+    """A second try of the pod would back up again, and each backup that counts takes the place of the oldest."""
+    spec = job(copied, f"{kind}-backup")["jobTemplate"]["spec"]
+    assert spec["podFailurePolicy"]["rules"] == [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": "off-site-copy", "operator": "NotIn", "values": [0]},
+        }
+    ]
+    assert spec["template"]["spec"]["restartPolicy"] == "Never", "the API server asks for it"
+    assert "podFailurePolicy" not in job(mainnet, f"{kind}-backup")["jobTemplate"]["spec"]
+
+
 def test_the_archive_is_copied_as_it_grows_by_a_container_beside_it(copied: Capture) -> None:
     receiver, copy = archive(copied)["spec"]["containers"]
     assert (receiver["name"], copy["name"]) == (ARCHIVE, "off-site-wal")

@@ -117,3 +117,6 @@ def killed_at_every_moment(
         assert jobs.intact()
         good = jobs.sets()
     assert cut_short >= kills // 2, "the kills came too late to prove anything"
+    # The next run would begin by making this room, which a test of a full volume has not counted.
+    for left in jobs.backups.glob(".p*Z"):
+        shutil.rmtree(left)

@@ -129,6 +129,18 @@ def test_another_directory_is_one_order_and_its_certificate_is_served(rig: Rig) 
     assert rig.orders() == before + 1
 
 
+def test_a_private_authority_that_is_given_up_is_no_longer_what_renewals_trust(rig: Rig) -> None:
+    """Certbot would verify the next one with its certificate alone, and no renewal would succeed."""
+    acme = rig.edge.acme.model_copy(update={"directory": where.ACME_DIRECTORY_URL + "?other"})
+    private = rig.edge.model_copy(update={"acme": acme})
+    public = rig.edge.model_copy(update={"acme": acme.model_copy(update={"ca_bundle": None})})
+    rig.succeed(FIRST, certificate_step(private, None, STACK))
+    assert "REQUESTS_CA_BUNDLE" in rig.run(FIRST, "cat /etc/cron.d/gx-certbot")
+    rig.succeed(FIRST, certificate_step(public, None, STACK))
+    assert rig.run(FIRST, "grep -rl REQUESTS_CA_BUNDLE /etc/cron.d || true") == ""
+    rig.succeed(FIRST, certificate_step(private, None, STACK))
+
+
 @pytest.mark.parametrize(("days", "orders"), [(31, 0), (29, 1)])
 def test_what_runs_twice_a_day_renews_in_the_last_thirty_days_and_not_before(rig: Rig, days: int, orders: int) -> None:
     """TLS-05, TLS-07: certbot goes by what is left, whatever the authority's validity is; this one's is 90 days."""
@@ -148,6 +160,14 @@ def test_what_runs_twice_a_day_renews_in_the_last_thirty_days_and_not_before(rig
         ends = rig.run(FIRST, f"openssl x509 -noout -checkend $((89 * 86400)) -in {live}/cert.pem; echo $?")
         assert ends.splitlines()[-1] == "0"
         assert rig.ssh(FIRST, f"openssl x509 -noout -checkend $((90 * 86400)) -in {live}/cert.pem").returncode == 1
+
+
+@pytest.mark.parametrize("entry", ["gx-certbot", "gx-health-monitor"])
+def test_cron_finds_what_is_roots(rig: Rig, entry: str) -> None:
+    """The hook that reloads Nginx and the monitor's sendmail are in /usr/sbin, which cron itself does not look in."""
+    *environment, _ = rig.run(FIRST, f"cat /etc/cron.d/{entry}").splitlines()
+    found = rig.ssh(FIRST, f"env -i PATH=/usr/bin:/bin {' '.join(environment)} sh -c 'command -v nginx'").stdout
+    assert found == "/usr/sbin/nginx\n"
 
 
 def test_a_certificate_that_is_not_renewed_is_drift(rig: Rig) -> None:

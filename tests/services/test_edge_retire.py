@@ -15,6 +15,7 @@ KEPT = (
     "/etc/letsencrypt/renewal/api.gxcoin.money.conf",
     "/var/log/nginx/api.access.log",
 )
+METRICS = "find /var/lib -name 'gx-health-monitor*.prom'"
 FOREIGN = "server { listen 8088; location / { return 200 foreign; } }\n"
 
 
@@ -62,8 +63,13 @@ def test_by_default_it_says_what_would_end_and_ends_nothing(rig: Rig) -> None:
 
 def test_beside_a_foreign_site_nginx_goes_on_and_the_name_is_a_strangers(rig: Rig) -> None:
     kept = rig.run(FIRST, f"sha256sum {' '.join(KEPT[:2])}; cat /etc/nginx/sites-enabled/foreign")
+    rig.run(
+        FIRST, "mkdir -p /var/lib/prometheus/node-exporter; gx-health-monitor /etc/gx-health-monitor/*.conf || true"
+    )
+    assert rig.run(FIRST, METRICS) != ""
     status, said = retire(rig, FIRST, "--execute")
     assert status == 0, said
+    assert rig.run(FIRST, METRICS) == "", "what it saw last would be reported for ever: a region that is up"
     rig.run(
         FIRST, "until ! curl -sk --resolve api.gxcoin.money:443:127.0.0.1 https://api.gxcoin.money/; do sleep 0.1; done"
     )
@@ -97,6 +103,11 @@ def test_where_another_site_would_not_be_served_nothing_changes(rig: Rig) -> Non
 
 
 def test_with_nothing_else_to_serve_nginx_ends_too_and_the_certificate_stays(rig: Rig) -> None:
+    rig.write(SECOND, "/usr/local/bin/nginx", '#!/bin/sh\n[ "$*" = "-s stop" ] || exec /usr/sbin/nginx "$@"\nexit 1\n')
+    rig.run(SECOND, "chmod +x /usr/local/bin/nginx")
+    assert retire(rig, SECOND, "--execute")[0] == 1
+    rig.run(SECOND, "rm /usr/local/bin/nginx; pgrep -x nginx")
+    # What was cut short is run again.
     status, said = retire(rig, SECOND, "--execute")
     assert status == 0, said
     assert "the site api, and Nginx, which has no other\n" in said

@@ -87,9 +87,10 @@ def test_a_database_is_replaced_whole_and_only_with_both_words(cluster: Cluster,
 
 
 def test_an_empty_database_needs_no_word_to_be_filled(cluster: Cluster, backed_up: Jobs) -> None:
-    """That is a new cluster, after the old one was lost."""
+    """That is a new cluster, after the old one was lost. The schedule backs it up before anybody restores it."""
     before = content(cluster)
     owner(cluster, "drop owned by current_user cascade")
+    assert backed_up.run("postgres-backup.sh").returncode == 0
     status, said = restore(backed_up, "database", EXECUTE="yes")
     assert status == 0, said
     assert "restored: 4 tables, each as recorded" in said
@@ -158,7 +159,26 @@ def test_a_dropped_table_is_made_again_and_what_it_still_lacks_is_told(cluster: 
     status, said = restore(backed_up, "table", TABLE="public.transfer", EXECUTE="yes")
     assert status == 0, said
     assert cluster.admin(0, CONTENT.format("transfer")) == whole
-    assert "ADD CONSTRAINT transfer_pkey PRIMARY KEY (id);" in said
+    for lacking in (
+        "ADD CONSTRAINT transfer_pkey PRIMARY KEY (id);",
+        "CREATE SEQUENCE public.transfer_id_seq\n",
+        "ALTER COLUMN id SET DEFAULT nextval('public.transfer_id_seq'::regclass);",
+    ):
+        assert lacking in said, said
+    assert "wallet_pkey" not in said
+
+
+def test_a_dropped_table_with_capitals_is_made_again_too(cluster: Cluster, backed_up: Jobs) -> None:
+    """As Prisma names its tables."""
+    owner(cluster, 'create table "User" (id bigint generated always as identity primary key)')
+    owner(cluster, 'insert into "User" default values')
+    assert backed_up.run("postgres-backup.sh").returncode == 0
+    owner(cluster, 'drop table "User"')
+    status, said = restore(backed_up, "table", TABLE="public.User", EXECUTE="yes")
+    assert status == 0, said
+    assert cluster.admin(0, 'select id from "User"') == "1"
+    assert 'ADD CONSTRAINT "User_pkey" PRIMARY KEY (id);' in said
+    assert "ADD GENERATED ALWAYS AS IDENTITY" in said
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,16 @@ redis.call('SET', 'with an end', 'x', 'EX', 10000)
 return redis.call('DBSIZE')
 """
 
+# The application may not flush.
+EMPTY = """
+local at = '0'
+repeat
+    local found = redis.call('SCAN', at, 'COUNT', 1000)
+    at = found[1]
+    if #found[2] > 0 then redis.call('UNLINK', unpack(found[2])) end
+until at == '0'
+"""
+
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
@@ -77,6 +87,17 @@ def test_every_key_comes_back_and_only_with_both_words(cluster: Cluster, jobs: J
     cluster.lab.kill("redis-0")
     cluster.start(0)
     cluster.lab.wait("the server is back", lambda: cluster.command(host(0), "DBSIZE", asker="redis-0") == str(KEYS))
+
+
+def test_a_backup_of_an_empty_server_is_passed_over(cluster: Cluster, jobs: Jobs) -> None:
+    """A new cluster makes one by schedule, before anybody has restored the old cluster's."""
+    backup(jobs)
+    cluster.command(host(0), "EVAL", EMPTY, "0")
+    backup(jobs)
+    assert (jobs.newest() / "keys").read_text().strip() == "0"
+    status, said = restore(jobs, EXECUTE="yes")
+    assert (status, "passed over: every backup after it" in said) == (0, True), said
+    assert cluster.command(host(0), "DBSIZE") == str(KEYS)
 
 
 def test_the_restore_test_loads_the_newest_backup_and_compares_the_keys(jobs: Jobs) -> None:

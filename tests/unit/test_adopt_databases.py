@@ -96,7 +96,7 @@ def test_a_wrong_instance_and_a_stack_without_sizes_are_told(settings: Settings)
     [
         (["mainnet", "compare"], "need --chosen"),
         (["mainnet", "dump", "--chosen", "postgres-0"], "`dump` has no use for it"),
-        (["nonet", "dump"], "no such stack file"),
+        (["nonet", "dump"], "No such file or directory. Fix: name an existing stack"),
     ],
 )
 def test_a_mistaken_command_changes_nothing(

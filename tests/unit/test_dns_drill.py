@@ -17,7 +17,7 @@ from tests import stacks
 ORIGIN = "srv1089624"
 # Knows what is in force and prints steps as the real one does. BROKEN makes an `up` fail, EXTRA changes a preview.
 PULUMI = """#!{python}
-import json, os, sys
+import json, os, signal, sys, time
 from pathlib import Path
 argv, home = sys.argv[1:], Path(os.environ["DESK"])
 given = argv[argv.index("--config-file") + 1]
@@ -37,8 +37,15 @@ elif argv[0] == "preview":
         steps.append({{"op": "update", "urn": urn.replace("dnsRecord", "zone") + "x", "newState": {{"custom": True}}}})
     print(json.dumps({{"steps": steps}}))
 elif argv[0] == "up":
+    if (home / "lock").exists():
+        sys.exit("the stack is currently locked")
     if os.environ.get("BROKEN") == "up out" and out:
         sys.exit("cloudflare: 503")
+    if os.environ.get("BROKEN") == "interrupted" and out:
+        (home / "lock").touch()
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(1)
+        (home / "lock").unlink()
     state.touch() if out else state.unlink(missing_ok=True)
 """
 CURL = """#!/bin/sh
@@ -112,6 +119,25 @@ def test_whatever_goes_wrong_the_stack_file_is_in_force_again(
     assert calls(desk)[2:] == ["up out", "up in"]
     assert not (desk / "out").exists()
     assert capsys.readouterr().err.startswith("dns drill: ")
+
+
+def test_an_interrupted_failover_ends_before_the_stack_file_is_in_force_again(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKEN", "interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        drill(desk, monkeypatch, "--execute")
+    assert calls(desk)[2:] == ["up out", "up in"]
+    assert not (desk / "out").exists()
+
+
+def test_without_curl_the_remedy_is_told_before_anything_is_done(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "curl").unlink()
+    monkeypatch.setenv("PATH", str(desk))
+    assert drill(desk, monkeypatch, "--execute") == 1
+    assert "curl is not on PATH. Fix: " in capsys.readouterr().err
 
 
 def test_an_origin_that_is_not_there_and_an_emergency_are_refused(

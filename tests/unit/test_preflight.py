@@ -524,3 +524,13 @@ def test_a_cluster_that_cannot_be_asked_is_told_in_one_line(project: Path, capsy
     printed = capsys.readouterr().err
     assert printed.startswith("kubectl version: error: context does not exist. Fix: check cluster.context")
     assert len(printed.splitlines()) == 1
+
+
+def test_a_host_that_tells_nothing_is_not_one_whose_ports_are_free(project: Path) -> None:
+    (project / "ssh").write_text("#!/bin/sh\ncat >/dev/null\necho 'This account is currently not available.'\nexit 1\n")
+    (project / "ssh").chmod(0o755)
+    seen = live.observe(MAINNET, ())
+    assert seen.hosts == {}
+    said = [str(row) for row in bad(judge(MAINNET, seen))]
+    why = "not known on srv1089618: the host told nothing: This account is currently not available."
+    assert any(why in row for row in said), said

@@ -147,3 +147,10 @@ def test_the_command_shows_first_and_writes_when_told_to(tmp_path: Path) -> None
     assert (tmp_path / "Pulumi.mainnet.yaml").read_text() == plan(TESTNET, MAINNET).text
     assert "Nothing to promote." in run().stdout
     assert run("--from", "nowhere").stderr.startswith(str(tmp_path / "Pulumi.nowhere.yaml"))
+    for broken, other in (("testnet", MAINNET), ("mainnet", TESTNET)):
+        (tmp_path / f"Pulumi.{broken}.yaml").write_text("config:\n  a: [\n")
+        told = run()
+        assert told.returncode == 1
+        assert told.stderr.startswith(f"Pulumi.{broken}.yaml: line 3, column 1: ")
+        assert len(told.stderr.splitlines()) == 1
+        (tmp_path / f"Pulumi.{broken}.yaml").write_text(other)

@@ -12,8 +12,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from operations import restore
+from operations import jobs, restore
 from operations.jobs import JobError
+from operations.kubectl import KubectlError
 from operations.restore import Restore, manifest, second
 from settings.loader import load
 from settings.model import Settings
@@ -27,12 +28,20 @@ import json, os, sys
 argv = [each for each in sys.argv[1:] if not each.startswith("--")]
 with open(os.environ["CALLS"], "a") as calls:
     print(json.dumps({{"argv": sys.argv[1:], "stdin": sys.stdin.read() if argv[0] == "create" else ""}}), file=calls)
+silent = os.environ["CALLS"] + ".silent"
+if argv[0] == "get" and os.path.exists(silent):
+    os.remove(silent)
+    sys.exit("The connection to the server was refused")
+if argv[:2] == ["get", "pods"] and "INTERRUPTED" in os.environ:
+    os.kill(os.getppid(), 2)
 if argv[:2] == ["get", "pods"]:
-    print(json.dumps({{"items": [{{"status": {{"phase": "Running"}}}}]}}))
+    print(json.dumps({{"items": [{{"status": {{"phase": os.environ.get("PHASE", "Running")}}}}]}}))
 elif argv[0] == "get":
     print(json.dumps({{"status": {{"conditions": [{{"type": os.environ["ENDED"], "status": "True"}}]}}}}))
 elif argv[0] == "logs":
     print("plan: replace all of it")
+    if "SILENT" in os.environ:
+        open(silent, "w").close()
 """
 
 
@@ -107,6 +116,47 @@ def test_the_command_creates_the_job_shows_its_log_and_ends_with_its_result(
     assert restore.run(settings, Restore(what="database")) == 1
 
 
+def test_a_job_whose_pod_does_not_start_is_deleted_and_overwrites_nothing_later(
+    settings: Settings, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would begin hours later, when its node is back or the quota has room, over what is newer."""
+    monkeypatch.setenv("PHASE", "Pending")
+    monkeypatch.setattr(jobs, "START_SECONDS", 0.5)
+    with pytest.raises(JobError, match=r"^the pod of job postgres-restore-\S+ does not start; the job is deleted"):
+        restore.run(settings, Restore(what="database", overwrite=True, execute=True))
+    made = [json.loads(line) for line in calls.read_text().splitlines()]
+    name = json.loads(next(each["stdin"] for each in made if each["stdin"]))["metadata"]["name"]
+    assert ["delete", "job", name] == [each for each in made[-1]["argv"] if not each.startswith("--")]
+
+
+def test_a_job_that_is_given_up_before_its_pod_starts_is_deleted_too(
+    settings: Settings, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHASE", "Pending")
+    monkeypatch.setenv("INTERRUPTED", "yes")
+    with pytest.raises(KeyboardInterrupt):
+        restore.run(settings, Restore(what="database", overwrite=True, execute=True))
+    assert json.loads(calls.read_text().splitlines()[-1])["argv"][2:4] == ["delete", "job"]
+
+
+@pytest.mark.usefixtures("calls")
+def test_an_api_server_that_is_away_for_a_while_does_not_end_the_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SILENT", "after the log")
+    assert restore.run(settings, Restore(what="database")) == 0
+
+
+@pytest.mark.usefixtures("calls")
+def test_an_api_server_that_stays_away_leaves_a_job_that_may_be_at_work(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SILENT", "after the log")
+    monkeypatch.setattr(jobs, "SILENCE_SECONDS", 0)
+    with pytest.raises(JobError, match=r"connection to the server was refused; job \S+ may still be at work\. Fix: "):
+        restore.run(settings, Restore(what="database"))
+
+
 def test_a_whole_cluster_is_both_databases_and_ends_with_the_first_failure(
     settings: Settings, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +174,7 @@ def test_a_whole_cluster_is_both_databases_and_ends_with_the_first_failure(
 
 def test_what_kubectl_says_is_passed_on(settings: Settings, tmp_path: Path, calls: Path) -> None:
     (tmp_path / "kubectl").write_text("#!/bin/sh\necho 'forbidden' >&2\nexit 1\n")
-    with pytest.raises(JobError, match="kubectl create failed: forbidden"):
+    with pytest.raises(KubectlError, match=r"kubectl create -f - --namespace=backend-mainnet: forbidden\. Fix: "):
         restore.run(settings, Restore(what="database"))
 
 

@@ -160,10 +160,33 @@ def test_a_removed_key_of_the_authority_is_replaced_while_the_old_authority_stay
     complete(project, {"secrets": {"tls": {"authorityKey": None}}})
     assert project.configure("--answers", project.answers({})).returncode == 0
     stored = project.stored()
-    assert list(stored) == ["secrets.tls.authorityKey", "tls.authority"]
     old, new = certificates.loaded(stored["tls.authority"][1])
     assert old == certificates.loaded(stacks.authority().certificate)[0]
     assert new.public_key() != old.public_key()
+
+
+@pytest.mark.parametrize(
+    "removed", [{"secrets": {"tls": {"authorityKey": None}}}, {"secrets": {"tls": {"redisKey": None}}}]
+)
+def test_a_run_that_is_cut_short_between_a_key_and_its_certificate_is_run_again(
+    project: Project, removed: dict[str, object]
+) -> None:
+    whole = complete(project, removed)
+    tool = project.directory / "tools" / "pulumi"
+    tool.write_text(RECORDER.replace("{ printf", '[ ! -s "$RECORD" ] || exit 1\n{ printf'))
+    assert project.configure("--answers", project.answers({})).returncode == 1
+    ((path, (_, value)),) = project.stored().items()
+    patch: dict[str, object] = {path.rsplit(".", 1)[-1]: {"secure": "v1:abc"} if path.startswith("secrets.") else value}
+    for section in reversed(path.split(".")[:-1]):
+        patch = {section: patch}
+    (project.directory / "Pulumi.mainnet.yaml").write_text(dump({"config": prefixed(merge(whole, patch))}))
+    tool.write_text(RECORDER)
+    project.record.write_text("")
+    assert project.configure("--answers", project.answers({})).returncode == 0
+    stored = project.stored()
+    ((_, key),) = [each for name, each in stored.items() if name.startswith("secrets.tls.")]
+    ((_, certificate),) = [each for name, each in stored.items() if name.startswith("tls.")]
+    assert certificates.belongs(key, certificate)
 
 
 def test_a_first_run_issues_certificates_that_the_settings_accept(project: Project) -> None:
@@ -180,6 +203,20 @@ def test_a_wrong_answer_is_told_in_one_line(project: Project) -> None:
     done = project.configure("--answers", project.answers({"edge": {"acme": {"email": "ops"}}}))
     assert done.returncode == 1
     assert done.stderr == "edge.acme.email: not an e-mail address. Fix: write it as ops@example.org\n"
+
+
+def test_answers_that_cannot_be_read_are_told_in_one_line(project: Project) -> None:
+    broken = project.directory / "broken.yaml"
+    broken.write_text("edge: [")
+    done = project.configure("--answers", str(broken))
+    assert done.stderr.startswith(f"{broken}: line 1, column 8: ")
+    (project.directory / "key").write_bytes(b"\xff\xfe")
+    key: dict[str, object] = {"secrets": {"sshPrivateKey": str(project.directory / "key")}}
+    told = project.configure("--answers", project.answers(key))
+    assert told.stderr == "secrets.sshPrivateKey: no text. Got '{}'. Fix: name the private key's file\n".format(
+        project.directory / "key"
+    )
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_unknown_stack_is_told_in_one_line(project: Project) -> None:

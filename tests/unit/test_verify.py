@@ -322,3 +322,16 @@ def test_a_cluster_that_cannot_be_asked_is_told_in_one_line(project: Path, capsy
     printed = capsys.readouterr().err
     assert printed.startswith("kubectl get nodes: error: context does not exist. Fix: check cluster.context")
     assert len(printed.splitlines()) == 1
+
+
+def test_a_monitoring_that_answers_with_a_page_is_told_in_its_item(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a proxy with a login in front of Prometheus does."""
+    services = {"items": [{"metadata": {"name": "prometheus"}, "spec": {"ports": [{"port": live.PROMETHEUS_PORT}]}}]}
+    page = "*--raw*proxy*) echo '<html>'; exit ;;\n*--raw*)"
+    (project / "kubectl").write_text(KUBECTL.replace('{"items": []}', json.dumps(services)).replace("*--raw*)", page))
+    assert command.main() == 1
+    (metrics,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("CHK-19")]
+    asked = "/api/v1/namespaces/monitoring/services/http:prometheus:9090/proxy/api/v1/query"
+    assert f"look  metrics: not known: {asked} answers with something else than JSON" in metrics

@@ -30,6 +30,20 @@ newest() {
 	sets | tail -n 1
 }
 
+# The newest set that holds anything, or the newest: a new cluster backs up its empty database by schedule before anybody
+# restores it. Calls is_empty DIRECTORY, which each kind of backup defines.
+newest_filled() {
+	for set in $(sets | sort -r); do
+		is_empty "$backups/$set" || { echo "$set" && return; }
+	done
+	newest
+}
+
+# Usage: say_passed_over SET, which was chosen and not named.
+say_passed_over() {
+	[ "$1" = "$(newest)" ] || say "passed over: every backup after it, since they hold nothing"
+}
+
 size_kib() {
 	du -sk "$1" | cut -f1
 }

@@ -115,12 +115,14 @@ echo "$copies" | grep -qxF "${BACKUP:-none}" ||
 	fail 2 "the object store has no backup '${BACKUP:-}'. Fix: one of: $(echo "$copies" | tr '\n' ' ')"
 [ ! -e "/backups/$BACKUP" ] || fail 2 "the volume has $BACKUP already"
 umask 077
-partial=/backups/.fetch.$BACKUP
+partial=/backups/.fetch.$BACKUP fetched=$wal/.fetch.$BACKUP
+# What did not come whole takes the room of the backups, and with a full disk of the databases.
+trap 'rm -rf "$partial" "$fetched"' EXIT
+trap 'exit 143' TERM INT
 rm -rf "$partial"
 rclone copy "offsite:$BACKUP" "$partial" || fail 1 "it was not fetched whole; the volume is as it was"
 (cd "$partial" && sha256sum -c SHA256SUMS) >/dev/null || fail 1 "it does not have its checksums; the volume is as it was"
 if [ -f "$partial/chain" ]; then
-	fetched=$wal/.fetch.$BACKUP
 	fetch_wal
 	# In this order: WAL without a base backup is deleted by the job that makes the next one.
 	mv "$partial" "/backups/$BACKUP"

@@ -18,6 +18,11 @@ read_back() {
 	pg_restore --file=/dev/null "$1/database.dump" && [ -s "$1/globals.sql" ] && [ -f "$1/tables" ]
 }
 
+# Usage: is_empty DIRECTORY
+is_empty() {
+	awk -F'|' '$2 > 0 { rows = 1 } END { exit rows }' "$1/tables"
+}
+
 # Everything that a set holds. One session exports the snapshot that pg_dump reads from, and records in the same snapshot what
 # every table holds. Usage: dump_into DIRECTORY
 dump_into() {

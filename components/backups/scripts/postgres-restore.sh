@@ -5,7 +5,7 @@
 #                Refused while the live database holds rows, unless OVERWRITE=yes.
 # WHAT=table     TABLE=schema.name goes into the schema `restored`, beside the live one, which is not touched.
 #                With OVERWRITE=yes the live table's rows become those of the backup, in one transaction.
-# BACKUP=name    a set other than the newest.
+# BACKUP=name    a set other than the newest that holds anything.
 set -eu
 # shellcheck source=components/backups/scripts/lib.sh
 . "${0%/*}/lib.sh"
@@ -25,13 +25,14 @@ in_one_transaction() {
 		fail 1 "nothing was changed. The reason is above; the live database is as it was"
 }
 
-backup=${BACKUP:-$(newest)}
+backup=${BACKUP:-$(newest_filled)}
 [ -n "$backup" ] && [ -d "$backups/$backup" ] ||
 	fail 2 "no backup ${backup:-at all}. Fix: one of: $(sets | tr '\n' ' ')"
 dump=$backups/$backup/database.dump
 verify "$backups/$backup"
 await_server
 say "backup: $backup, of $(date -u -d "@$(timestamp "$backup")" '+%F %T') UTC, verified"
+[ -n "${BACKUP:-}" ] || say_passed_over "$backup"
 
 database_sql() {
 	# All that the owner has goes, also what is newer than the backup; the database and its other roles stay.
@@ -113,12 +114,28 @@ missing_sql() {
 	pg_restore --no-owner --schema="$schema" --table="$table" --file=- "$dump"
 }
 
+# Statements of the backup that are about a table and its sequences, but for its own. Usage: lacking SCHEMA.NAME, without quotes
+lacking() {
+	pg_restore --no-owner --section=pre-data --section=post-data --file=/scratch/statements.sql "$dump"
+	awk -v RS=';\n' -v name="$1" '
+		{ plain = $0; gsub(/"/, "", plain) }
+		NR == FNR {
+			if (index(plain, " OWNED BY " name ".") && match(plain, /ALTER SEQUENCE [^ ]+/))
+				sequence[substr(plain, RSTART + 15, RLENGTH - 15)]
+			next
+		}
+		{ found = index(plain, " " name "\n") || index(plain, " " name " ") || index(plain, " OWNED BY " name ".") }
+		match(plain, /CREATE SEQUENCE [^ \n]+/) { found = substr(plain, RSTART + 16, RLENGTH - 16) in sequence }
+		found && plain !~ /CREATE TABLE / { print $0 ";" }
+	' /scratch/statements.sql /scratch/statements.sql
+}
+
 restore_missing_table() {
-	say "plan: create $wanted, which the live database does not have, with $recorded rows; without its indexes and constraints"
+	say "plan: create $wanted, which the live database does not have, with $recorded rows; without its defaults, indexes and constraints"
 	[ "${EXECUTE:-}" = yes ] || { say "dry run: nothing was changed. Fix: add --execute" && exit 0; }
 	in_one_transaction missing_sql
-	say "restored: $wanted with $recorded rows. It has no index, key, trigger or grant yet; those of the backup are:"
-	pg_restore --section=post-data --file=- "$dump" | awk -v RS=';\n' -v name="$wanted" 'index($0, " " name "\n") || index($0, " " name " ") { print $0 ";" }' >&2
+	say "restored: $wanted with $recorded rows. It has no default, index, key, trigger or grant yet; those of the backup are:"
+	lacking "$wanted" >&2
 }
 
 case ${WHAT:-} in

@@ -27,6 +27,11 @@ read_back() {
 	[ "$(keys_in "$1/dump.rdb")" = "$(cat "$1/keys")" ]
 }
 
+# Usage: is_empty DIRECTORY
+is_empty() {
+	[ "$(cat "$1/keys")" = 0 ]
+}
+
 # A server in /scratch that nobody else reaches. Usage: serve_copy FILE
 serve_copy() {
 	cp "$1" /scratch/dump.rdb

@@ -4,19 +4,21 @@
 # A server of this pod's own reads the snapshot and writes it out as commands, which the live master takes from the
 # application's user like any others: its append-only file and its replicas follow by themselves. (A server that keeps an
 # append-only file would not even look at a snapshot put into its directory.)
-# Refused while the live Redis holds keys, unless OVERWRITE=yes: then all of them go first. BACKUP=name: not the newest set.
+# Refused while the live Redis holds keys, unless OVERWRITE=yes: then all of them go first. BACKUP=name: another set
+# than the newest that holds anything.
 set -eu
 # shellcheck source=components/backups/scripts/lib.sh
 . "${0%/*}/lib.sh"
 # shellcheck source=components/backups/scripts/redis-lib.sh
 . "${0%/*}/redis-lib.sh"
 
-backup=${BACKUP:-$(newest)}
+backup=${BACKUP:-$(newest_filled)}
 [ -n "$backup" ] && [ -d "$backups/$backup" ] ||
 	fail 2 "no backup ${backup:-at all}. Fix: one of: $(sets | tr '\n' ' ')"
 verify "$backups/$backup"
 await_server
 say "backup: $backup, of $(date -u -d "@$(timestamp "$backup")" '+%F %T') UTC, verified"
+[ -n "${BACKUP:-}" ] || say_passed_over "$backup"
 live=$(ask DBSIZE)
 say "live Redis at $REDIS_HOST: $live keys"
 say "plan: replace them by the keys of $backup, $(cat "$backups/$backup/keys") less those that have expired since"

@@ -70,19 +70,21 @@ await_public_path() {
 
 # Without the lock's descriptor, which a started cron would hold for ever.
 schedule_renewal() {
+    # What an authority that was given up was verified with would fail every renewal at the next one.
+    ((${#environment[@]})) || rm -f /etc/systemd/system/certbot.service.d/gx.conf /etc/cron.d/gx-certbot
     if with_systemd; then
         if ((${#environment[@]})); then
             mkdir -p /etc/systemd/system/certbot.service.d
             printf '[Service]\n' >/etc/systemd/system/certbot.service.d/gx.conf
             printf 'Environment=%s\n' "${environment[@]}" >>/etc/systemd/system/certbot.service.d/gx.conf
-            systemctl daemon-reload
         fi
+        systemctl daemon-reload
         systemctl --quiet enable --now certbot.timer
         return
     fi
     # The distribution's own entry renews twice a day, but knows no private authority.
     if ((${#environment[@]})); then
-        printf '%s\n' "${environment[@]}" '17 5,17 * * * root certbot -q renew --no-random-sleep-on-renew' \
+        printf '%s\n' "$cron_path" "${environment[@]}" '17 5,17 * * * root certbot -q renew --no-random-sleep-on-renew' \
             >/etc/cron.d/gx-certbot
     fi
     pgrep -x cron >/dev/null || service cron start

@@ -2,6 +2,10 @@
 # What the steps have in common. When they only look, `<script> <directory> check` prints a line per difference between
 # the host and what the step would put there, and changes nothing.
 
+# cron looks in /usr/bin and /bin alone, where neither nginx nor sendmail is.
+# shellcheck disable=SC2034
+cron_path=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
 drift() {
     echo "drift: $1"
 }

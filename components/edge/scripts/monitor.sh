@@ -14,7 +14,7 @@ program=/usr/local/bin/gx-health-monitor
 settings=/etc/gx-health-monitor/$NAME.conf
 
 minutes=$(((INTERVAL_SECONDS + 59) / 60))
-printf '*/%s * * * * root %s %s\n' "$minutes" "$program" "$settings" >"$wanted/cron"
+printf '%s\n*/%s * * * * root %s %s\n' "$cron_path" "$minutes" "$program" "$settings" >"$wanted/cron"
 
 # Mode, file of the step, path on the host.
 installed() {

@@ -18,6 +18,9 @@ monitor_files=(
     "/etc/systemd/system/$MONITOR.timer" "/etc/systemd/system/$MONITOR.service" "/etc/cron.d/$MONITOR"
     "/etc/gx-health-monitor/$MONITOR.conf" "/etc/gx-health-monitor/$MONITOR.secrets"
 )
+state=/var/lib/gx-edge/$MONITOR
+# A node that stays in the cluster would report for ever what its monitor saw last.
+metrics=/var/lib/prometheus/node-exporter/$MONITOR.prom
 
 fail() {
     echo "retire: $1" >&2
@@ -40,7 +43,10 @@ end_monitor() {
     if with_systemd; then
         systemctl --quiet disable --now "$MONITOR.timer" 2>/dev/null || true # it may be gone in part
     fi
-    rm -f "${monitor_files[@]}"
+    # A run that is under way ends first, or it would write its metrics again.
+    mkdir -p "$state"
+    flock -w 60 "$state/lock" rm -rf "${monitor_files[@]}" "$metrics" "$state" ||
+        fail "a run of $MONITOR does not end. Fix: look for it with ps, then again"
     ! with_systemd || systemctl daemon-reload
 }
 
@@ -61,14 +67,15 @@ end_site() {
     fi
 }
 
+# The site goes last: as long as it is there, what was cut short is run again.
 end_nginx() {
-    rm -f "$site"
-    rm -rf "/var/lib/gx-edge/$STACK.nginx"
     if with_systemd; then
         systemctl --quiet disable --now nginx
     elif nginx_runs; then
         nginx -s stop
     fi
+    rm -rf "/var/lib/gx-edge/$STACK.nginx"
+    rm -f "$site"
 }
 
 if [[ -z $look ]]; then
