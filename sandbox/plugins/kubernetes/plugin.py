@@ -1,7 +1,6 @@
 """The Kubernetes provider: check, diff, create, update, delete, read.
 
-Configure, Check and Diff make no request, so that a run that changes no Kubernetes object does not need the API server;
-only a Job with ``replaceUnready`` is looked at, where the server answers.
+Configure, Check and Diff make no request, so that a run that changes no Kubernetes object does not need the API server.
 Semantics follow the real plugin's source, https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/provider.go
 and ``.../await/await.go``; where they differ, ``sandbox/plugins/README.md`` says so.
 """
@@ -139,7 +138,7 @@ class KubernetesProvider(Provider):
             if kind.namespaced:
                 pruned["metadata"]["namespace"] = live["metadata"]["namespace"]
         found = changes(pruned, new, self._replace_on(kind, new), ignore)
-        if self._replaced_as_unready(kind, new):
+        if kind.kind == "Job" and objects.annotation(new, "replaceUnready") == "true" and not readiness(live).ready:
             found[_REPLACE_UNREADY] = ChangeKind.UPDATE_REPLACE
         metadata = new.get("metadata")
         fixed_name = (
@@ -150,17 +149,6 @@ class KubernetesProvider(Provider):
         )
         replaces = any(change.replaces for change in found.values())
         return Diff(found, delete_before_replace=replaces and fixed_name)
-
-    def _replaced_as_unready(self, kind: Kind, new: Properties) -> bool:
-        """Whether a Job asks to be made anew when it has not succeeded, and has not. An error counts as a no."""
-        if kind.kind != "Job" or objects.annotation(new, "replaceUnready") != "true" or self._unreachable:
-            return False
-        metadata = new["metadata"]
-        try:
-            live = self._client.get(f"{kind.collection(str(metadata['namespace']))}/{metadata['name']}")
-        except ProviderError:
-            return False
-        return not readiness(live).ready
 
     def _replace_on(self, kind: Kind, new: Properties) -> tuple[str, ...]:
         paths = ("metadata.name", "metadata.namespace", *kind.replace_on)
