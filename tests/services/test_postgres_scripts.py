@@ -2,7 +2,8 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,8 +57,13 @@ class Cluster:
         files = server_files(ServerTls(certificate=pair.certificate, key=SecretStr(pair.key), authority=authority))
         write_files(self.lab.scratch / "tls", files, mode=0o440, gid=UID)
 
-    def start(self, ordinal: int, watch_seconds: str = "0.5") -> Pod:
-        """Start a pod with the server's container, whose script takes the init container's decision too."""
+    def start(
+        self, ordinal: int, watch_seconds: str = "0.5", *, alone_seconds: int = 4, unreached: Sequence[int] = ()
+    ) -> Pod:
+        """Start a pod with the server's container, whose script takes the init container's decision too.
+
+        Some of its peers it cannot reach.
+        """
         name, data = f"postgres-{ordinal}", self.lab.scratch / f"data-{ordinal}"
         pod = self.lab.pod(
             PodSpec(
@@ -77,9 +83,12 @@ class Cluster:
                     "PGPASSFILE": config.PGPASS,
                     "WATCH_SECONDS": watch_seconds,
                     "SETTLE_SECONDS": "3",
+                    "ALONE_SECONDS": str(alone_seconds),
                 },
             )
         )
+        for peer in unreached:
+            pod.cut(10 + peer)
         pod.start("postgres", "sh", "/etc/postgresql/serve.sh")
         return pod
 
@@ -400,6 +409,26 @@ def test_a_former_primary_that_meets_only_a_newer_standby_waits(cluster: Cluster
 
     cluster.configure(primary_ordinal=heir)
     cluster.start(heir)
+    cluster.await_standbys(heir, 2)
+
+
+def test_an_empty_volume_waits_for_peers_that_hear_of_its_pod_late(cluster: Cluster) -> None:
+    """As where network policies learn of a pod after its start (X-71)."""
+    primary = cluster.the_primary()
+    peers = [ordinal for ordinal in cluster.members if ordinal != primary]
+    cluster.lab.kill(f"postgres-{primary}")
+    cluster.lose_volume(primary)
+    pod = cluster.start(primary, alone_seconds=60, unreached=peers)
+    cluster.await_says(primary, "no peer runs; making sure of it")
+    # More rounds than an instance that has data waits for its peers.
+    time.sleep(8)
+    for peer in peers:
+        pod.mend(10 + peer)
+    cluster.await_says(primary, "this volume is empty and a peer has data")
+    assert "creating a new" not in pod.read("postgres")
+    heir = peers[0]
+    cluster.configure(primary_ordinal=heir)
+    cluster.promote(heir)
     cluster.await_standbys(heir, 2)
 
 

@@ -12,6 +12,9 @@ unset PGOPTIONS
 . "${0%/*}/lib.sh"
 # What an instance that sees not all of its peers waits for before it goes on without them.
 rounds_without_peers=3
+# How long a new database is not made for want of a peer: a node's network policy learns of a pod after its start, and a
+# peer that has all the data may be there.
+alone_seconds=${ALONE_SECONDS:-20}
 began=$(date +%s)
 
 refuse() {
@@ -215,7 +218,7 @@ decide_without_data() {
 		reason="this volume is empty; waiting for the primary, postgres-$PRIMARY_ORDINAL"
 	elif [ "$ALLOW_BOOTSTRAP" != true ]; then
 		reason="this volume is empty, no peer runs and allowBootstrap is false; waiting for a peer with data"
-	elif [ "$MEMBERS" -eq 1 ] || [ "$round" -ge "$rounds_without_peers" ]; then
+	elif [ "$MEMBERS" -eq 1 ] || [ $(($(date +%s) - began)) -ge "$alone_seconds" ]; then
 		bootstrap
 	else
 		reason="this volume is empty and no peer runs; making sure of it"
