@@ -79,6 +79,7 @@ def nginx_step(node: str, edge: Edge, nodes: Mapping[str, Node], services: Mappi
         "rate": edge.rate_limit.requests_per_second,
         "burst": edge.rate_limit.burst,
         "hsts": _HSTS if primary else _HSTS_TRIAL,
+        "admin_path": ADMIN_PATH,
         "admin_allow": edge.admin_allow,
         "cloudflare_ranges": cloudflare_ranges(),
         "status_port": STATUS_PORT,

@@ -11,7 +11,7 @@ from components.edge.nginx import nginx_step
 from components.edge.steps import Step
 from sandbox import layout as where
 from sandbox import processes
-from settings.model import Edge
+from settings.model import Edge, Exposure
 from tests.services import edge_hosts
 from tests.services.edge_hosts import FIRST, HOSTS, SECOND, Rig
 
@@ -217,6 +217,18 @@ def test_a_changed_setting_reloads_once_and_is_in_force(rig: Rig) -> None:
     assert workers(rig, SECOND).isdisjoint(before)
     assert rig.get(f"{SITE}/admin/", host=SECOND, source="198.51.100.10").status == 502
     assert rig.get(f"{SITE}/admin/", host=SECOND, source="203.0.113.10").status == 403
+
+
+def test_no_spelling_of_admin_reaches_a_gateway(rig: Rig) -> None:
+    """Express, for one, takes /Admin for /admin (https://expressjs.com/en/4x/api.html#express.router)."""
+    behind = {"expose": Exposure.GATEWAY, "gateway_service": "svc-identity"}
+    rig.succeed(SECOND, rig.nginx(SECOND, rig.edge.model_copy(update=behind)))
+    try:
+        assert rig.get(f"{SITE}/administrators", host=SECOND).status == 200
+        for path in ("/admin", "/admin/x", "/Admin", "/ADMIN/x", "/%41dmin/x", "//Admin/x", "/x/../aDmin"):
+            assert rig.get(SITE + path, "--path-as-is", host=SECOND).status in {403, 404}, path
+    finally:
+        rig.succeed(SECOND, rig.nginx(SECOND, rig.edge))
 
 
 def test_another_stack_on_the_same_host_serves_beside_the_first_and_leaves_what_it_owns(rig: Rig) -> None:
