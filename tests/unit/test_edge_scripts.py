@@ -1,5 +1,6 @@
-"""The scripts that run on the nodes, as shellcheck sees them."""
+"""The scripts and units that run on the nodes."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,3 +19,15 @@ def test_shellcheck_finds_nothing_in_the_scripts_of_the_nodes() -> None:
         cwd=ROOT,
     )
     assert done.stdout == ""
+
+
+def test_the_firewall_is_loaded_again_after_whatever_flushes_it() -> None:
+    """Debian's nftables.service flushes every table at its start and reload, and is ordered like ours at boot."""
+    text = (ROOT / "components/edge/units/gx-firewall.service").read_text()
+    assert {"After=nftables.service", "PartOf=nftables.service", "ReloadPropagatedFrom=nftables.service"} <= set(
+        text.splitlines()
+    )
+    start, again = (re.search(rf"^Exec{verb}=(.*)$", text, re.MULTILINE) for verb in ("Start", "Reload"))
+    assert start
+    assert again
+    assert start[1] == again[1]
