@@ -31,3 +31,9 @@ def test_the_firewall_is_loaded_again_after_whatever_flushes_it() -> None:
     assert start
     assert again
     assert start[1] == again[1]
+
+
+def test_a_mail_on_its_way_is_not_ended_with_the_monitors_run() -> None:
+    """By default systemd ends what a oneshot has left, Exim's delivery in the background too (systemd.kill(5))."""
+    unit = (ROOT / "components/edge/units/monitor.service.j2").read_text()
+    assert "KillMode=process" in unit.splitlines()
