@@ -75,7 +75,7 @@ def nginx_step(node: str, edge: Edge, nodes: Mapping[str, Node], services: Mappi
         "routes": routes,
         "has_gateway": any(route.gateway for route in routes),
         "peers": [nodes[peer].public_ip for peer in edge.nodes if peer != node],
-        "limit_zone": "api_limit" if primary else f"api_limit_{stack.replace('-', '_')}",
+        "limit_zone": f"{prefix}client_limit",
         "rate": edge.rate_limit.requests_per_second,
         "burst": edge.rate_limit.burst,
         "hsts": _HSTS if primary else _HSTS_TRIAL,

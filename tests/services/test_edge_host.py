@@ -148,6 +148,21 @@ def test_a_client_that_names_others_as_itself_is_limited_all_the_same(rig: Rig) 
     assert statuses.count("429") == 80 - statuses.count("200") > 0
 
 
+def test_a_client_is_limited_whatever_address_of_its_own_network_it_speaks_from(rig: Rig) -> None:
+    """A subscriber has a /64 of IPv6 or more, and may speak from a new address with every request (RFC 6177)."""
+    host = where.node(FIRST).public_address
+    ask = f"curl -sk -m 20 -o /dev/null -w '%{{http_code}}\\n' --interface {where.CLOUDFLARE_PUBLIC_ADDRESS}"
+    ask += f' --connect-to ::{host}: {SITE}/identity/ -H "CF-Connecting-IP: 2001:db8:0:'
+    script = f'for i in $(seq 80); do {ask}1:$i::1" & done; wait; {ask}2::1"'
+    started = time.monotonic()
+    prefix = where.nsenter_argv(rig.layout.netns(where.CLOUDFLARE))
+    *statuses, neighbour = processes.run([*prefix, "bash", "-c", script]).split()
+    assert neighbour == "200"
+    allowed = 1 + rig.edge.rate_limit.burst + rig.edge.rate_limit.requests_per_second * (time.monotonic() - started)
+    assert statuses.count("200") <= allowed
+    assert statuses.count("429") == 80 - statuses.count("200") > 0
+
+
 def test_health_and_challenges_are_never_limited(rig: Rig) -> None:
     assert set(rig.burst(f"{SITE}/health", 60, source="198.51.100.10")) == {200}
 
