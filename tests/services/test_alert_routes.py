@@ -236,7 +236,10 @@ def test_many_pods_are_one_message_at_each_receiver(alertmanager: Alertmanager) 
     for receiver in ("pagerduty", "slack", "mail"):
         (told,) = alertmanager.awaits(receiver, "PodCrashLooping")
         assert all(f"svc-tax-{number}" in told for number in range(3)), told
-    assert "https://runbooks/alerts.md" in alertmanager.sink.of("pagerduty", "PodCrashLooping")[0]
+    page = json.loads(alertmanager.sink.of("pagerduty", "PodCrashLooping")[0])
+    assert "https://runbooks/alerts.md" in page["payload"]["custom_details"]["runbook"]
+    # PagerDuty takes no event without one: https://developer.pagerduty.com/docs/send-alert-event
+    assert page["payload"]["summary"] == "PodCrashLooping of svc-tax-0 (3 alerts)"
     alertmanager.post(*crashing, resolved=True)
     for receiver in ("pagerduty", "slack", "mail"):
         assert len(alertmanager.awaits(receiver, "PodCrashLooping", times=2)) == 2

@@ -65,6 +65,9 @@ def test_the_gateway_answers_at_the_root_and_admin_stays_closed(mainnet: Setting
     https = files(mainnet, services=gateway(mainnet), expose=expose, gateway_service="api-gateway")["site/https.conf"]
     assert re.search(r"location / {[^}]*proxy_pass http://api_gateway_backend;", https)
     assert https.count("admin-access.conf") == 2
+    # Nothing but the exact spelling leads anywhere, and that one to who restricts it.
+    assert re.search(r"location \^~ /admin/ {[^}]*admin-access.conf", https)
+    assert re.search(r"location ~\* \^/admin\(/\|\$\) {\s*return 404;", https)
     assert ("location /identity/" in https) is (expose is Exposure.BOTH)
 
 

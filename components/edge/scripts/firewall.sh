@@ -35,7 +35,7 @@ ssh_packets() {
 starts_at_boot() {
     if with_systemd; then
         cmp -s "$wanted/gx-firewall.service" /etc/systemd/system/gx-firewall.service &&
-            systemctl --quiet is-enabled gx-firewall.service
+            systemctl --quiet is-enabled gx-firewall.service && systemctl --quiet is-active gx-firewall.service
     else
         [[ $(cat /etc/cron.d/gx-firewall 2>/dev/null) == "$boot_entry" ]]
     fi
@@ -45,7 +45,8 @@ start_at_boot() {
     if with_systemd; then
         install -m 0644 "$wanted/gx-firewall.service" /etc/systemd/system/gx-firewall.service
         systemctl daemon-reload
-        systemctl --quiet enable gx-firewall.service
+        # Active, or a restart of nftables.service would not bring it along.
+        systemctl --quiet enable --now gx-firewall.service
     else
         echo "$boot_entry" >/etc/cron.d/gx-firewall
     fi

@@ -29,9 +29,10 @@ log() {
     printf '[%s] %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >>"$LOG"
 }
 
+# Without the lock, which a delivery in the background would hold.
 mail_it() {
     printf 'To: %s\nSubject: [%s] %s\n\n%s\nSeen from %s.\n' "$EMAIL" "$HOST_NAME" "$1" "$1" "$(hostname)" |
-        timeout 5 sendmail -t
+        timeout 5 sendmail -t 9>&-
 }
 
 text() {
