@@ -56,6 +56,16 @@ def fabric_endpoints_are_in_its_namespace(fabric: Fabric | None) -> Iterator[Pro
                 )
 
 
+def fabric_has_an_endpoint(fabric: Fabric | None) -> Iterator[Problem]:
+    """The network policy opens the endpoints' ports; Kubernetes reads a list of no ports as every port (NP-03)."""
+    if fabric is not None and not (fabric.orderers or fabric.peers or fabric.certificate_authorities):
+        yield Problem(
+            "fabric",
+            "names no endpoint, so no port to open",
+            "list its orderers and peers, or remove gx-backend-infra:fabric",
+        )
+
+
 def only_production_pages(environment: Environment, observability: Observability | None) -> Iterator[Problem]:
     """Nobody gets up at night for an environment that may break (X-61)."""
     alerts = observability.alerts if observability else None
@@ -72,4 +82,5 @@ RULES = (
     namespace_is_our_own,
     fabric_is_the_environments_own,
     fabric_endpoints_are_in_its_namespace,
+    fabric_has_an_endpoint,
 )
