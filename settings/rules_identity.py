@@ -7,15 +7,21 @@ from settings.problems import Problem, shown
 from settings.rules_exposure import NODE_PORTS
 
 CLUSTER_DOMAIN = ".svc.cluster.local"
+MAINNET = "mainnet"
+FABRIC = "fabric"
+"""Fabric's namespace, with the environment's name behind it in all but mainnet (NS-04 to NS-06)."""
 
 
 def namespace_is_our_own(environment: Environment, fabric: Fabric | None) -> Iterator[Problem]:
     """A quota, a default deny and, one day, a deletion belong in no namespace of others (CIS Kubernetes 5.6.4)."""
     namespace = environment.namespace
+    other = _other_environment(environment, namespace)
     if namespace == "default" or namespace.startswith("kube-"):
         owner = "Kubernetes"
-    elif fabric is not None and namespace == fabric.namespace:
+    elif (fabric is not None and namespace == fabric.namespace) or f"{namespace}-".startswith(f"{FABRIC}-"):
         owner = "Fabric"
+    elif other is not None:
+        owner = other
     else:
         return
     fix = f"take one of its own, as backend-{environment.name}"
@@ -26,14 +32,21 @@ def fabric_is_the_environments_own(environment: Environment, fabric: Fabric | No
     """No environment reaches the Fabric network of another (NP-10)."""
     if fabric is None:
         return
-    for other in NODE_PORTS:
-        if other != environment.name and fabric.namespace.endswith(f"-{other}"):
-            yield Problem(
-                "fabric.namespace",
-                f"the Fabric network of {other}, in {environment.name}",
-                f"name the namespace of {environment.name}'s own",
-                shown(fabric.namespace),
-            )
+    other = _other_environment(environment, fabric.namespace)
+    if other is None and fabric.namespace == FABRIC and environment.name != MAINNET:
+        other = MAINNET
+    if other is not None:
+        yield Problem(
+            "fabric.namespace",
+            f"the Fabric network of {other}, in {environment.name}",
+            f"name the namespace of {environment.name}'s own",
+            shown(fabric.namespace),
+        )
+
+
+def _other_environment(environment: Environment, namespace: str) -> str | None:
+    """The environment whose name a namespace ends in, when it is another one."""
+    return next((each for each in NODE_PORTS if each != environment.name and namespace.endswith(f"-{each}")), None)
 
 
 def fabric_endpoints_are_in_its_namespace(fabric: Fabric | None) -> Iterator[Problem]:
