@@ -190,6 +190,16 @@ def hostname_is_in_the_zone(dns: Dns | None) -> Iterator[Problem]:
         )
 
 
+def zone_settings_have_one_owner(dns: Dns | None, environment: Environment) -> Iterator[Problem]:
+    """The SSL mode is the whole zone's: two stacks would overwrite each other's, so production sets it (X-69)."""
+    if dns is not None and dns.manage_zone_settings and environment.labels.get("environment") != "production":
+        yield Problem(
+            "dns.manageZoneSettings",
+            f"{environment.name} is not labelled environment: production",
+            "set it to false",
+        )
+
+
 def origins_have_addresses(dns: Dns | None, cluster: Cluster) -> Iterator[Problem]:
     """An origin is a declared node with a public address."""
     if dns is None:
@@ -236,6 +246,7 @@ RULES = (
     edge_nodes_are_reachable,
     provisioned_nodes_are_pinned,
     edge_exposes_services,
+    zone_settings_have_one_owner,
     origins_have_addresses,
     hostname_is_in_the_zone,
     dns_and_edge_agree,
