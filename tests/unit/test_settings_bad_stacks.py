@@ -142,3 +142,10 @@ def test_no_report_shows_a_secret() -> None:
     assert canary not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None, "the traceback of the cause would show the values"
+
+
+def test_no_broken_rule_shows_what_is_encrypted() -> None:
+    address = "217.196.51.190"
+    patch = {"cluster": {"nodes": {"srv1089618": {"publicIp": address}}}}
+    line = "cluster.nodes.srv1089624.publicIp: the address of srv1089618 too. Fix: give each node its own"
+    assert report(patched(patch), secret_keys=frozenset({"secrets", "cluster"})) == [line]
