@@ -85,6 +85,7 @@ def group(workload: Workload, cluster: Cluster) -> Group:
         hosts=frozenset(allowed_hosts(workload.placement, cluster)),
         preferred=frozenset(candidates(prefer, cluster)) if prefer else frozenset(),
         one_per_node=workload.one_per_node,
+        volume=workload.volume,
         spread=workload.kind is Kind.DEPLOYMENT and workload.replicas >= 2,
     )
 

@@ -153,6 +153,18 @@ def test_volume_claims_are_judged_as_declared(both: tuple[dict[str, Workload], C
     assert sorted(expected) == sorted(declared)
 
 
+def test_shared_volumes_are_judged_as_mounted(both: tuple[dict[str, Workload], Capture]) -> None:
+    judged, program = both
+    for name, owner in owners(program).items():
+        mounted = [
+            volume["persistentVolumeClaim"]["claimName"]
+            for volume in pod(owner)["spec"].get("volumes", [])
+            if "persistentVolumeClaim" in volume
+        ]
+        assert mounted == [judged[name].volume] * len(mounted), name
+        assert bool(mounted) == (judged[name].volume is not None), name
+
+
 @pytest.mark.parametrize("stack", STACKS)
 def test_no_workload_may_have_the_name_of_another_part(stack: str) -> None:
     """The names that ``settings.rules_exposure`` keeps are those of all pods, accounts and Services but theirs."""
