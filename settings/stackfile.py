@@ -83,6 +83,9 @@ def is_secure(value: object) -> bool:
     return isinstance(value, Mapping) and set(value) == {"secure"}
 
 
+_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+
+
 class _Loader(yaml.CSafeLoader):
     """Refuses a key that stands twice, as the engine does; PyYAML would take the last one and say nothing.
 
@@ -105,6 +108,9 @@ class _Loader(yaml.CSafeLoader):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
             seen.add(key.value)
+            if key.tag != _MERGE:
+                # A key is text, also one that reads as a day, a number or `on`.
+                key.tag = _TEXT
         return super().construct_mapping(node, deep)
 
 

@@ -35,6 +35,11 @@ def test_one_key_in_two_objects_is_no_repetition() -> None:
     assert stackfile.parse("a: {x: 1}\nb: {x: 2}\n") == {"a": {"x": 1}, "b": {"x": 2}}
 
 
+def test_a_key_is_text_whatever_it_reads_as() -> None:
+    assert stackfile.parse("2027-02-03: a\non: b\n0755: c\n") == {"2027-02-03": "a", "on": "b", "0755": "c"}
+    assert stackfile.parse("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")["b"] == {"x": 1, "y": 2}
+
+
 def test_the_command_tells_it_and_shows_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.broken.yaml").write_text("config: [")
     done = subprocess.run(
