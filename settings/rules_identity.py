@@ -16,7 +16,7 @@ def namespace_is_our_own(environment: Environment, fabric: Fabric | None) -> Ite
     """A quota, a default deny and, one day, a deletion belong in no namespace of others (CIS Kubernetes 5.6.4)."""
     namespace = environment.namespace
     other = _other_environment(environment, namespace)
-    if namespace == "default" or namespace.startswith("kube-"):
+    if _is_kubernetes(namespace):
         owner = "Kubernetes"
     elif (fabric is not None and namespace == fabric.namespace) or f"{namespace}-".startswith(f"{FABRIC}-"):
         owner = "Fabric"
@@ -29,9 +29,12 @@ def namespace_is_our_own(environment: Environment, fabric: Fabric | None) -> Ite
 
 
 def fabric_is_the_environments_own(environment: Environment, fabric: Fabric | None) -> Iterator[Problem]:
-    """No environment reaches the Fabric network of another (NP-10)."""
+    """No environment reaches the Fabric network of another (NP-10), nor the cluster's own pods for one (NP-12)."""
     if fabric is None:
         return
+    if _is_kubernetes(fabric.namespace):
+        fix = "name the namespace of the Fabric network"
+        yield Problem("fabric.namespace", "a namespace of Kubernetes", fix, shown(fabric.namespace))
     other = _other_environment(environment, fabric.namespace)
     if other is None and fabric.namespace == FABRIC and environment.name != MAINNET:
         other = MAINNET
@@ -42,6 +45,10 @@ def fabric_is_the_environments_own(environment: Environment, fabric: Fabric | No
             f"name the namespace of {environment.name}'s own",
             shown(fabric.namespace),
         )
+
+
+def _is_kubernetes(namespace: str) -> bool:
+    return namespace == "default" or namespace.startswith("kube-")
 
 
 def _other_environment(environment: Environment, namespace: str) -> str | None:
