@@ -23,7 +23,6 @@ ENCRYPTED_BACKENDS = frozenset({"wireguard", "wireguard-native", "ipsec"})
 # `trafficDistribution` is refused before and ignored until here
 # (https://kubernetes.io/docs/reference/networking/virtual-ips/#traffic-distribution).
 OLDEST_MINOR, DOCUMENTED_MINOR = 31, 33
-CORDON = "node.kubernetes.io/unschedulable"
 
 
 def server_version(settings: Settings, observed: Observed) -> Iterator[Row]:
@@ -128,9 +127,7 @@ def taints(settings: Settings, observed: Observed) -> Iterator[Row]:
     """The fit proof places pods on every declared node; none of them tolerates a taint, and a cordon is one."""
     live, used = by_name(observed.nodes), _used(settings)
     closed = {
-        name: [taint for taint in live[name].get("spec", {}).get("taints", []) if _closes(taint)]
-        for name in settings.cluster.nodes
-        if name in live and name in used
+        name: dict(_closing(name, live[name])) for name in settings.cluster.nodes if name in live and name in used
     }
     closed = {name: found for name, found in closed.items() if found}
     if not closed:
@@ -138,21 +135,27 @@ def taints(settings: Settings, observed: Observed) -> Iterator[Row]:
         return
     fits = _fits(settings, dict.fromkeys(closed, NOTHING))
     for name, found in closed.items():
-        for taint in found:
-            written = f"{taint['key']}:{taint['effect']}"
-            cordoned = taint["key"] == CORDON
+        for said, fix in found.items():
             yield Row(
                 name=f"taint of {name}",
                 level=Level.WARN if fits else Level.STOP,
-                said=f"{written} keeps pods away, and without the node the stack {'fits' if fits else 'does not fit'}",
-                fix=f"kubectl uncordon {name}" if cordoned else f"kubectl taint node {name} {written}-",
+                said=f"{said} keeps pods away, and without the node the stack {'fits' if fits else 'does not fit'}",
+                fix=fix,
             )
 
 
-def _closes(taint: Document) -> bool:
-    """Whether a taint keeps new pods away. Those of a node that is not well go with it, and it has a row of its own."""
-    own = taint["key"].startswith("node.kubernetes.io/") and taint["key"] != CORDON
-    return taint["effect"] in {"NoSchedule", "NoExecute"} and not own
+def _closing(name: str, node: Document) -> Iterator[tuple[str, str]]:
+    """What keeps new pods away from a node, with the remedy.
+
+    Not the taints that Kubernetes gives a node which is not well: they go with it, and it has a row of its own.
+    """
+    spec = node.get("spec", {})
+    if spec.get("unschedulable"):
+        yield "a cordon", f"kubectl uncordon {name}"
+    for taint in spec.get("taints", []):
+        if taint["effect"] in {"NoSchedule", "NoExecute"} and not taint["key"].startswith("node.kubernetes.io/"):
+            written = f"{taint['key']}:{taint['effect']}"
+            yield written, f"kubectl taint node {name} {written}-"
 
 
 def _used(settings: Settings) -> set[str]:

@@ -261,9 +261,7 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
     ),
     (
         "a cordon that was forgotten",
-        lambda s: s["nodes"][3]["spec"].update(
-            taints=[{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
-        ),
+        lambda s: s["nodes"][3]["spec"].update(unschedulable=True),
         "stop",
         "Fix: kubectl uncordon srv1117946",
     ),
