@@ -19,7 +19,8 @@ def find(settings: Settings, today: date) -> Iterator[Finding]:
         left = (end - today).days
         if left < certificates.WARNING_DAYS:
             yield Finding(
-                name=f"certificate-{name}",
+                # Who accepts that it ends soon does not accept that it has ended.
+                name=f"certificate-{'ended-' if left < 0 else ''}{name}",
                 severity=Severity.REFUSE if left < 0 else Severity.REPORT,
                 resilience=True,
                 path=f"tls.{name}",

@@ -85,6 +85,7 @@ def group(workload: Workload, cluster: Cluster) -> Group:
         hosts=frozenset(allowed_hosts(workload.placement, cluster)),
         preferred=frozenset(candidates(prefer, cluster)) if prefer else frozenset(),
         one_per_node=workload.one_per_node,
+        volume=workload.volume,
         spread=workload.kind is Kind.DEPLOYMENT and workload.replicas >= 2,
     )
 
@@ -192,7 +193,7 @@ def find(settings: Settings, stack: Placed) -> Iterator[Finding]:
         yield _tight(settings, stack)
     if not stack.verdict.placements:
         return
-    yield from _surge(stack)
+    yield from _surge(settings, stack)
     for name in settings.cluster.nodes:
         yield from _without(stack, lost(stack, [name]))
 
@@ -230,21 +231,23 @@ def _tight(settings: Settings, stack: Placed) -> Finding:
     )
 
 
-def _surge(stack: Placed) -> Iterator[Finding]:
-    """The surge pod of a workload that may miss none needs a node while all others stay (X-07)."""
-    placement = stack.verdict.placements[0]
-    scheduler = Scheduler(stack.hosts, stack.groups, random.Random(0))  # noqa: S311 - no secret depends on it
-    index = {host.name: number for number, host in enumerate(stack.hosts)}
-    for number, each in enumerate(stack.groups):
-        for host in placement.get(each.name, ()):
-            scheduler.put(number, index[host])
-    for number, each in enumerate(stack.groups):
+def _surge(settings: Settings, stack: Placed) -> Iterator[Finding]:
+    """The surge pod of a workload that may miss none needs a node while all others stay where they are (X-07).
+
+    Jobs do not: they end, and it waits for them.
+    """
+    lasting = tuple(each for each in stack.groups if stack.workload[each.name].lasting)
+    scattered = tuple(_as_placed(stack.hosts, lasting, placement) for placement in stack.samples)
+    tight = []
+    for number, each in enumerate(lasting):
         workload = stack.workload[each.name]
-        if workload.kind is not Kind.DEPLOYMENT or workload.max_unavailable > 0 or scheduler.has_room(number):
+        if workload.kind is not Kind.DEPLOYMENT or workload.max_unavailable > 0:
             continue
-        one_more = [replace(g, count=g.count + 1) if g is each else g for g in stack.groups]
+        if all(scheduler.has_room(number) for scheduler in scattered):
+            continue
+        one_more = [replace(g, count=g.count + 1) if g is each else g for g in lasting]
         if search(stack.hosts, one_more) is None:
-            less = fewest_less(stack.hosts, one_more, {g.name for g in stack.groups if g is not each})
+            less = fewest_less(stack.hosts, one_more, {g.name for g in lasting if g is not each})
             yield Finding(
                 name="roll-out-stuck",
                 severity=Severity.REFUSE,
@@ -255,6 +258,28 @@ def _surge(stack: Placed) -> Iterator[Finding]:
                 fix=_fix(stack, less, "lower its requests, or add a node"),
             )
             return
+        tight.append(workload)
+    if tight:
+        yield Finding(
+            name="roll-out-tight",
+            severity=Severity.REFUSE if settings.environment.refuse_tight_fit else Severity.REPORT,
+            resilience=True,
+            path=_replicas_path(tight[0]),
+            problem=f"a roll-out of {listed([each.name for each in tight])} may not begin: a surge pod may find no node"
+            " while the other pods stay where they are",
+            got=f"'{tight[0].replicas}'",
+            fix="lower its requests, add a node, or accept roll-out-tight with a reason and a day",
+        )
+
+
+def _as_placed(hosts: Sequence[Host], groups: Sequence[Group], placement: Placement) -> Scheduler:
+    """A scheduler that finds the pods of these groups where a placement has them."""
+    scheduler = Scheduler(hosts, groups, random.Random(0))  # noqa: S311 - no secret depends on it
+    index = {host.name: number for number, host in enumerate(hosts)}
+    for number, each in enumerate(groups):
+        for host in placement.get(each.name, ()):
+            scheduler.put(number, index[host])
+    return scheduler
 
 
 def _without(stack: Placed, loss: Loss) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Whether pods find nodes: an exact search for a placement, and the scheduler's own way of looking for one.
 
 Nothing here knows settings or findings. The rules are those of the default scheduler profile: required node affinity,
-required anti-affinity of a workload's own pods, CPU, memory and the number of pods; the scores are those of its default
+required anti-affinity of a workload's own pods, the node of a volume that pods share, CPU, memory and the number of
+pods; the scores are those of its default
 plugins (https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins).
 """
 
@@ -40,7 +41,10 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Pods that are alike. ``hosts`` may take them, ``preferred`` should; ``spread`` asks for one per zone."""
+    """Pods that are alike. ``hosts`` may take them, ``preferred`` should; ``spread`` asks for one per zone.
+
+    All pods with one ``volume`` are on one node: that of the first of them, where the volume then is.
+    """
 
     name: str
     count: int
@@ -48,6 +52,7 @@ class Group:
     hosts: frozenset[str]
     preferred: frozenset[str] = frozenset()
     one_per_node: bool = False
+    volume: str | None = None
     spread: bool = False
 
 
@@ -142,6 +147,8 @@ class Scheduler:
         self.zone_weight = log(len(zones) + 2)
         # Per set of nodes, since most groups share theirs; filled when first asked for.
         self.allowed: dict[frozenset[str], list[int]] = {}
+        # The node of each volume that has been mounted.
+        self.volumes: dict[str, int] = {}
 
     def schedule(self, order: Iterable[int]) -> list[str]:
         """Place pods in an order of arrival; the names of those that found no node."""
@@ -162,6 +169,9 @@ class Scheduler:
         self.pods[node] -= pods
         self.count[number][node] += pods
         self.in_zone[number][self.zone[node]] += pods
+        volume = self.groups[number].volume
+        if volume is not None:
+            self.volumes.setdefault(volume, node)
 
     def has_room(self, number: int) -> bool:
         """Whether one more pod of a group finds a node now."""
@@ -181,10 +191,12 @@ class Scheduler:
         cpu, memory, count = group.size.cpu, group.size.memory, self.count[number]
         if group.hosts not in self.allowed:
             self.allowed[group.hosts] = [n for n, host in enumerate(self.hosts) if host.name in group.hosts]
+        bound = None if group.volume is None else self.volumes.get(group.volume)
         return [
             node
             for node in self.allowed[group.hosts]
-            if self.cpu[node] >= cpu
+            if (bound is None or node == bound)
+            and self.cpu[node] >= cpu
             and self.memory[node] >= memory
             and self.pods[node] >= 1
             and not (group.one_per_node and count[node])
@@ -258,6 +270,7 @@ class _Search:
         # Nodes that the same groups may use are interchangeable.
         self.kind = [tuple(host.name in group.hosts for group in self.groups) for host in hosts]
         self.chosen: list[list[int]] = [[] for _ in self.groups]
+        self.volumes: dict[str, int] = {}
         self.failed: set[tuple[int, tuple[tuple[object, ...], ...]]] = set()
 
     def run(self) -> Placement | None:
@@ -278,7 +291,10 @@ class _Search:
         self.steps -= ((len(self.groups) - number) // GROUPS_A_STEP) ** 2
         if not self._possible(number):
             return False
-        key = (number, tuple(sorted((self.kind[n], *room) for n, room in enumerate(self.room))))
+        mounted: dict[int, tuple[str, ...]] = {}
+        for volume in sorted(self.volumes):
+            mounted[self.volumes[volume]] = (*mounted.get(self.volumes[volume], ()), volume)
+        key = (number, tuple(sorted((self.kind[n], *room, mounted.get(n, ())) for n, room in enumerate(self.room))))
         if key in self.failed:
             return False
         if self._pods(number, self.groups[number].count, 0):
@@ -298,7 +314,12 @@ class _Search:
             return False
         group, node = self.groups[number], allowed[first]
         room = self.room[node]
-        for taken in range(min(left, self._slots(group, room)), -1, -1):
+        bound = None if group.volume is None else self.volumes.get(group.volume)
+        most = min(left, self._slots(group, room)) if bound is None or bound == node else 0
+        for taken in range(most, -1, -1):
+            mounts = group.volume if taken and bound is None else None
+            if mounts is not None:
+                self.volumes[mounts] = node
             room[0] -= taken * group.size.cpu
             room[1] -= taken * group.size.memory
             room[2] -= taken
@@ -309,6 +330,8 @@ class _Search:
             room[1] += taken * group.size.memory
             room[2] += taken
             del self.chosen[number][len(self.chosen[number]) - taken :]
+            if mounts is not None:
+                del self.volumes[mounts]
         return False
 
     def _possible(self, number: int) -> bool:

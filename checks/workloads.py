@@ -112,7 +112,7 @@ class Workload:
         one_per_node: Two of its pods never share a node.
         max_surge, max_unavailable: Of a roll-out. A StatefulSet replaces one pod at a time and surges none.
         min_available: Of its PodDisruptionBudget; None without one.
-        reads_volume: It mounts a volume that another's claim made.
+        volume: Claim that all pods which name it mount, so that they share a node.
         schedule: Of a CronJob, in UTC.
         deadline: Longest run of a job, in seconds.
         start_within: How late a scheduled job may still start, in seconds.
@@ -130,7 +130,7 @@ class Workload:
     max_unavailable: int = 1
     min_available: int | None = None
     claims: tuple[Claim, ...] = ()
-    reads_volume: bool = False
+    volume: str | None = None
     schedule: str | None = None
     deadline: int | None = None
     start_within: int = 0
@@ -143,7 +143,7 @@ class Workload:
     @property
     def tied(self) -> bool:
         """Whether its pods stay pending when the node of their volume is lost."""
-        return bool(self.claims) or self.reads_volume
+        return bool(self.claims) or self.volume is not None
 
     @cached_property
     def requests(self) -> Amounts:
@@ -249,18 +249,20 @@ def _redis(redis: Redis, placement: Placement) -> Iterator[Workload]:
 
 def _backups(backups: Backups) -> Iterator[Workload]:
     for kind, size in (("postgres", backups.postgres), ("redis", backups.redis)):
-        path = f"backups.{kind}"
-        backup = _scheduled(f"{kind}-backup", path, size, backups.placement, backups.schedule)
+        path, volume = f"backups.{kind}", f"{kind}-backups"
+        backup = _scheduled(f"{kind}-backup", path, size, backups.placement, backups.schedule, volume=volume)
         if backups.off_site is not None:
             (dump,) = backup.containers
             backup = replace(backup, containers=(replace(dump, init=True), replace(dump, name="off-site-copy")))
         yield replace(backup, claims=(Claim(path=f"{path}.storage", storage=size.storage),))
-        yield _scheduled(f"{kind}-restore-test", path, size, backups.placement, backups.restore_test_schedule)
+        yield _scheduled(
+            f"{kind}-restore-test", path, size, backups.placement, backups.restore_test_schedule, volume=volume
+        )
 
 
 def _point_in_time(backups: Backups) -> Iterator[Workload]:
     """The archive ends before another one begins; it and the base backups share a volume."""
-    size, path = backups.point_in_time, "backups.pointInTime"
+    size, path, volume = backups.point_in_time, "backups.pointInTime", "postgres-base-backups"
     if size is not None:
         names = ("postgres-archive", *(("off-site-wal",) if backups.off_site is not None else ()))
         yield Workload(
@@ -270,20 +272,24 @@ def _point_in_time(backups: Backups) -> Iterator[Workload]:
             replicas_key=None,
             placement=backups.placement,
             claims=(Claim(path=f"{path}.storage", storage=size.storage),),
+            volume=volume,
             containers=tuple(
                 Container(name=name, path=path, requests=size.requests, limits=size.limits) for name in names
             ),
         )
-        yield _scheduled("postgres-base-backup", path, size, backups.placement, size.base_backup_schedule)
+        yield _scheduled(
+            "postgres-base-backup", path, size, backups.placement, size.base_backup_schedule, volume=volume
+        )
 
 
-def _scheduled(name: str, path: str, size: BackupJob, placement: Placement, schedule: str) -> Workload:
+def _scheduled(name: str, path: str, size: BackupJob, placement: Placement, schedule: str, *, volume: str) -> Workload:
     return Workload(
         name=name,
         kind=Kind.CRON_JOB,
         path=path,
         placement=placement,
         schedule=schedule,
+        volume=volume,
         deadline=7200,
         start_within=1800,
         containers=(Container(name=name, path=path, requests=size.requests, limits=size.limits),),
@@ -315,16 +321,16 @@ def _migration(migration: Migration, images: Images, placement: Placement) -> It
 
 def _exporters(sized: Observability, backups: Backups | None, placement: Placement) -> Iterator[Workload]:
     """One for each database, and one for each volume of backups, where that is."""
-    readers = {f"{kind}-backup-reports": backups.placement for kind in backups.kinds()} if backups else {}
-    for name, where in {POSTGRES_EXPORTER_APP: placement, REDIS_EXPORTER_APP: placement, **readers}.items():
+    readers = {f"{kind}-backup-reports": f"{kind}-backups" for kind in backups.kinds()} if backups else {}
+    for name in (POSTGRES_EXPORTER_APP, REDIS_EXPORTER_APP, *readers):
         yield Workload(
             name=name,
             kind=Kind.DEPLOYMENT,
             path="observability",
-            placement=where,
+            placement=backups.placement if backups and name in readers else placement,
             max_surge=1,
             max_unavailable=0,
-            reads_volume=name in readers,
+            volume=readers.get(name),
             replicas_key="exporterRequests",
             containers=(_part(name, "observability", "exporter", sized.exporter_requests, sized.exporter_limits),),
         )

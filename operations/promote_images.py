@@ -164,8 +164,8 @@ def _insertion(text: str, section: yaml.MappingNode, new: list[Change]) -> tuple
 
 
 def _read(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
     try:
+        text = stackfile.text_of(path)
         stackfile.parse(text)
     except StackFileError as error:
         raise PromotionError(f"{path.name}: {error}") from None

@@ -19,7 +19,7 @@ def main() -> int:
         print(f"{path.name} does not exist. Fix: name an existing stack, or start it as a copy of one", file=sys.stderr)
         return 1
     try:
-        config = stackfile.config(path.read_text(encoding="utf-8"))
+        config = stackfile.config(stackfile.text_of(path))
     except stackfile.StackFileError as error:
         print(f"{path.name}: {error}", file=sys.stderr)
         return 1

@@ -202,7 +202,7 @@ def _configure(stack: str, answers: Path | None, *, dry_run: bool) -> int:
     session = Session(
         stack=stack,
         directory=directory,
-        config=stackfile.config(path.read_text(encoding="utf-8")),
+        config=stackfile.config(stackfile.text_of(path)),
         answers=_answers(answers),
         interactive=answers is None and not dry_run,
         now=datetime.now(UTC),

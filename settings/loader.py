@@ -31,18 +31,21 @@ def load(raw: Mapping[str, object], *, stack: str = "…", secret_keys: frozense
                 "remove it, treat its values as leaked, and run `make configure STACK=…` for new ones",
             )
         )
+    hidden = (secret_keys or frozenset()) | {"secrets"}
     settings: Settings | None = None
     wrong: set[str] = set()
     try:
         # JSON and strict: "true" is not true, and 1 is not true either.
         settings = Settings.model_validate_json(_json(given), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        hidden = (secret_keys or frozenset()) | {"secrets"}
         for detail in error.errors(include_url=False):
             wrong.add(str(detail["loc"][0]))
             problems += explain(detail, hidden)
     sections = _sections(given, wrong) if settings is None else dict(settings)
-    problems += broken_rules(sections)
+    problems += (
+        replace(problem, got=None) if problem.path.partition(".")[0] in hidden else problem
+        for problem in broken_rules(sections)
+    )
     if settings is None or problems:
         # Only here is the stack's name known.
         raise SettingsError(

@@ -13,11 +13,30 @@ NODE_PORTS: Mapping[str, range] = {
 }
 """NodePorts of each environment: they are one namespace in the whole cluster (X-05, NPORT-12)."""
 
+PARTS = ("postgres", "redis", "migration")
+"""Every object of these is named after one; ``tests/program/test_declared_pods.py`` compares."""
+
 
 def names_are_unique(workers: dict[str, Worker], services: dict[str, Service]) -> Iterator[Problem]:
     """Workers and services become Deployments of one namespace."""
     for name in workers.keys() & services.keys():
         yield Problem(f"services.{name}", "a worker has this name too", "rename one of them")
+
+
+def names_are_free(workers: dict[str, Worker], services: dict[str, Service]) -> Iterator[Problem]:
+    """The databases' parts have names, and ``app`` labels, of their own; who wears one is taken for one (X-73)."""
+    for section, names in (("workers", workers), ("services", services)):
+        for name in names:
+            part = next((part for part in PARTS if f"{name}-".startswith(f"{part}-")), None)
+            if part is not None:
+                yield Problem(f"{section}.{name}", f"a name that the parts of {part} keep", "take another name")
+
+
+def services_begin_with_a_letter(services: dict[str, Service]) -> Iterator[Problem]:
+    """A Service is an RFC 1035 label, where other objects are one of RFC 1123."""
+    for name in services:
+        if name[0].isdigit():
+            yield Problem(f"services.{name}", "a Service's name begins with a letter", "put a letter first")
 
 
 def node_ports_are_unique(services: dict[str, Service]) -> Iterator[Problem]:
@@ -190,6 +209,16 @@ def hostname_is_in_the_zone(dns: Dns | None) -> Iterator[Problem]:
         )
 
 
+def zone_settings_have_one_owner(dns: Dns | None, environment: Environment) -> Iterator[Problem]:
+    """The SSL mode is the whole zone's: two stacks would overwrite each other's, so production sets it (X-69)."""
+    if dns is not None and dns.manage_zone_settings and environment.labels.get("environment") != "production":
+        yield Problem(
+            "dns.manageZoneSettings",
+            f"{environment.name} is not labelled environment: production",
+            "set it to false",
+        )
+
+
 def origins_have_addresses(dns: Dns | None, cluster: Cluster) -> Iterator[Problem]:
     """An origin is a declared node with a public address."""
     if dns is None:
@@ -229,6 +258,8 @@ def load_balancing_serves_every_region_once(dns: Dns | None) -> Iterator[Problem
 RULES = (
     load_balancing_serves_every_region_once,
     names_are_unique,
+    names_are_free,
+    services_begin_with_a_letter,
     node_ports_are_unique,
     node_ports_are_the_environments_own,
     paths_are_unique,
@@ -236,6 +267,7 @@ RULES = (
     edge_nodes_are_reachable,
     provisioned_nodes_are_pinned,
     edge_exposes_services,
+    zone_settings_have_one_owner,
     origins_have_addresses,
     hostname_is_in_the_zone,
     dns_and_edge_agree,

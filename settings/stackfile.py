@@ -20,6 +20,16 @@ def path(stack: str, directory: Path = ROOT) -> Path:
     return directory / f"Pulumi.{stack}.yaml"
 
 
+def text_of(file: Path) -> str:
+    """A stack file's text. Raises ``StackFileError`` when it is none, and ``OSError`` when it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise StackFileError(
+            f"the file: byte {error.start + 1} is no UTF-8. Fix: save it as plain UTF-8 text"
+        ) from None
+
+
 def parse(text: str) -> dict[str, object]:
     """A whole stack file: ``config``, and what the engine adds to it. Raises ``StackFileError``."""
     try:
@@ -28,6 +38,8 @@ def parse(text: str) -> dict[str, object]:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
         raise StackFileError(f"{place}: {error.problem}. Fix: correct the YAML there") from None
+    except RecursionError:
+        raise StackFileError("the file: nested too deeply. Fix: start it as a copy of another stack's") from None
     except yaml.YAMLError as error:
         raise StackFileError(f"the file: {str(error).splitlines()[0]}. Fix: save it as plain UTF-8 text") from None
     return document if isinstance(document, dict) else {}
@@ -71,8 +83,22 @@ def is_secure(value: object) -> bool:
     return isinstance(value, Mapping) and set(value) == {"secure"}
 
 
+_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+
+
 class _Loader(yaml.CSafeLoader):
-    """Refuses a key that stands twice, as the engine does; PyYAML would take the last one and say nothing."""
+    """Refuses a key that stands twice, as the engine does; PyYAML would take the last one and say nothing.
+
+    A value that is none of its kind, as the day 2027-02-30, is a mistake at its place, and so is one that holds itself.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 - whatever stands there
+        del deep
+        try:
+            return super().construct_object(node, deep=True)
+        except (ValueError, KeyError, AttributeError):
+            problem = "no such day, number or truth value"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
@@ -82,6 +108,9 @@ class _Loader(yaml.CSafeLoader):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
             seen.add(key.value)
+            if key.tag != _MERGE:
+                # A key is text, also one that reads as a day, a number or `on`.
+                key.tag = _TEXT
         return super().construct_mapping(node, deep)
 
 

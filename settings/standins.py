@@ -43,7 +43,7 @@ class Judged:
 
 def read(path: Path) -> Judged:
     """The settings of a stack file. Raises ``SettingsError`` for every mistake but what `make configure` fills in."""
-    text = path.read_text(encoding="utf-8")
+    text = stackfile.text_of(path)
     stack = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
     config = stackfile.config(text)
     whole, missing = completed(config)

@@ -45,6 +45,7 @@ _URL_PREFIX = re.compile(r"/[a-z0-9][a-z0-9-]*")
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^\s?#]*)?")
 # https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_CRON_STEP = re.compile(r"/[0-9]+")
 _SQL_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DURATION = re.compile(r"0*[1-9][0-9]{0,8}(s|m|h|d)")
@@ -218,7 +219,10 @@ def seconds(value: str) -> int:
 
 
 def cron_schedule(value: str) -> str:
-    """Five cron fields that some moment satisfies."""
+    """Five cron fields that some moment satisfies, of the kinds that Kubernetes knows.
+
+    https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax
+    """
     error = ValueError("not a cron schedule. Fix: write minute, hour, day, month and weekday, as '0 */6 * * *'")
     if len(value.split()) != 5:
         raise error
@@ -226,6 +230,9 @@ def cron_schedule(value: str) -> str:
         next(CronSim(value, datetime(2027, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration):
         raise error from None
+    _, _, day, _, weekday = value.upper().split()
+    if "L" in f"{day}{weekday}" or "#" in weekday or "7" in _CRON_STEP.sub("", weekday):
+        raise ValueError("a schedule that Kubernetes refuses. Fix: no L and no #, and weekdays from 0, Sunday, to 6")
     return value
 
 

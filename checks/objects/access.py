@@ -8,6 +8,21 @@ from settings.problems import Problem
 from settings.rules_exposure import foreign_node_port
 
 RIGHTS_THAT_GIVE_RIGHTS = frozenset({"bind", "escalate", "impersonate"})
+WRITING = frozenset({"create", "update", "patch"})
+POD_MAKERS = frozenset(
+    {
+        "cronjobs",
+        "daemonsets",
+        "deployments",
+        "jobs",
+        "pods",
+        "replicasets",
+        "replicationcontrollers",
+        "serviceaccounts/token",
+        "statefulsets",
+    }
+)
+"""Who writes one gets the token, and the Secrets, of any account of the namespace (X-63)."""
 AUTOMATIC = 1
 """TTL of a proxied record: Cloudflare's own choice (CF-05)."""
 
@@ -31,7 +46,16 @@ def least_privilege(declared: Sequence[Declared]) -> Iterator[Breach]:
                             role,
                             Problem(f"{path}.verbs", "gives its holder the rights of others", "remove it", told(named)),
                         )
+            made = POD_MAKERS.intersection(items(rule, "resources"))
+            if made and WRITING.intersection(items(rule, "verbs")):
+                got = told(", ".join(sorted(made)))
+                yield role, Problem(f"{path}.resources", "writing it gives the rights of others", "only read it", got)
     for binding in of_kind(declared, "RoleBinding"):
+        for subject in items(binding.inputs, "subjects"):
+            namespace = subject.get("namespace") or binding.namespace
+            if subject.get("kind") != "ServiceAccount" or namespace != binding.namespace:
+                got = told(f"{subject.get('kind')} {subject.get('name')}")
+                yield binding, Problem(f"{where(binding)}.subjects", "no account of the namespace", "remove it", got)
         if mapping(binding.inputs, "roleRef").get("kind") == "ClusterRole":
             yield (
                 binding,
@@ -40,7 +64,17 @@ def least_privilege(declared: Sequence[Declared]) -> Iterator[Breach]:
 
 
 def isolated(declared: Sequence[Declared]) -> Iterator[Breach]:
-    """A pod that no policy selects in a direction is open in it (NP-01). Host firewalls do not see pod traffic."""
+    """A pod that no policy selects in a direction is open in it (NP-01). Host firewalls do not see pod traffic.
+
+    Nor is one limited by a policy that allows everybody, or every port: Kubernetes reads an empty list as all.
+    """
+    for policy in of_kind(declared, "NetworkPolicy"):
+        for direction, peers in (("ingress", "from"), ("egress", "to")):
+            for index, rule in enumerate(items(mapping(policy.inputs, "spec"), direction)):
+                for field, opened in ((peers, "every address"), ("ports", "every port")):
+                    if not items(rule, field):
+                        path = f"{where(policy)}.spec.{direction}[{index}].{field}"
+                        yield policy, Problem(path, f"empty, which opens {opened}", "name those that are meant")
     policies = [(each.namespace, mapping(each.inputs, "spec")) for each in of_kind(declared, "NetworkPolicy")]
     for pod in pods(declared):
         for direction in ("Ingress", "Egress"):
@@ -101,7 +135,9 @@ def node_ports(declared: Sequence[Declared]) -> Iterator[Breach]:
 def proxied(declared: Sequence[Declared]) -> Iterator[Breach]:
     """A record that is not proxied publishes an origin (CF-05); a proxied one has the automatic TTL."""
     for record in declared:
-        if record.kind == "DnsRecord" and record.inputs.get("type") in {"A", "AAAA", "CNAME"}:
+        if record.kind == "LoadBalancer" and not record.in_cluster and record.inputs.get("proxied") is not True:
+            yield record, Problem(f"{where(record)}.proxied", "publishes the addresses of origins", "write true")
+        if record.kind in {"DnsRecord", "Record"} and record.inputs.get("type") in {"A", "AAAA", "CNAME"}:
             if record.inputs.get("proxied") is not True:
                 yield record, Problem(f"{where(record)}.proxied", "publishes the address of an origin", "write true")
             if record.inputs.get("ttl") != AUTOMATIC:

@@ -15,8 +15,9 @@ HOLDERS = ("Namespace", "StatefulSet", "PersistentVolumeClaim")
 
 _SECRET_NAME = re.compile(r"(?i)(password|passwd|passphrase|secret|token|credentials?|(api|access|private)[_.-]?key)$")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-# Scripts put a URL together from variables; a password in clear has none in its place.
-_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@]*:(?![$%{<])[^\s/@$%{<]+@")
+# Scripts put a URL together from variables: $NAME, ${NAME}, $(NAME), {name}, <name> or %s. Everything else is clear
+# text, be a part of it written as %40.
+_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@]*:(?![$%{<])[^\s/@]+@")
 
 
 def protected(declared: Sequence[Declared]) -> Iterator[Breach]:

@@ -73,6 +73,9 @@ def no_token_by_default(declared: Sequence[Declared]) -> Iterator[Breach]:
         if account.inputs.get("automountServiceAccountToken") is not False:
             path = f"{where(account)}.automountServiceAccountToken"
             yield account, Problem(path, "every pod of the account gets a token", "write false")
+    for secret in of_kind(declared, "Secret"):
+        if secret.inputs.get("type") == "kubernetes.io/service-account-token":
+            yield secret, Problem(f"{where(secret)}.type", "a token that never ends", "let the kubelet mount one")
     for pod in pods(declared):
         if pod.spec.get("serviceAccountName") in {None, "", "default"}:
             path = f"{pod.path}.serviceAccountName"
@@ -99,6 +102,12 @@ def own_accounts(declared: Sequence[Declared]) -> Iterator[Breach]:
             yield pod.owner, Problem(path, "no account of this stack", "declare it", told(account[1]))
         if used[account] > 1:
             yield pod.owner, Problem(path, "another pod's account too", "give each its own", told(account[1]))
-        if pod.spec.get("automountServiceAccountToken") and account not in bound:
+        if account in bound:
+            continue
+        if pod.spec.get("automountServiceAccountToken"):
             path = f"{pod.path}.automountServiceAccountToken"
             yield pod.owner, Problem(path, "a token without rights", "write false, or bind a Role to the account")
+        for volume in items(pod.spec, "volumes"):
+            if any(source.get("serviceAccountToken") for source in items(mapping(volume, "projected"), "sources")):
+                path = f"{pod.path}.volumes[{volume.get('name')}]"
+                yield pod.owner, Problem(path, "a token without rights", "remove it, or bind a Role to the account")

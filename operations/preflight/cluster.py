@@ -97,7 +97,7 @@ def room(settings: Settings, observed: Observed) -> Iterator[Row]:
     only where the stack does not fit in it. Nodes on which no pod of the stack may be are none of its business.
     """
     live = by_name(observed.nodes)
-    used = {name for each in workloads(settings) for name in allowed_hosts(each.placement, settings.cluster)}
+    used = _used(settings)
     hosts = [host for host in declared_hosts(settings.cluster) if host.name in live and host.name in used]
     left = {host.name: _left(live[host.name], settings, observed) for host in hosts}
     short = [
@@ -121,6 +121,46 @@ def room(settings: Settings, observed: Observed) -> Iterator[Row]:
             said=f"{counted}, in which the stack {'still fits' if fits else 'does not fit'}",
             fix=f"raise cluster.nodes.{name}.reserved{key} by {written(free - there)}, then make prove",
         )
+
+
+def taints(settings: Settings, observed: Observed) -> Iterator[Row]:
+    """The fit proof places pods on every declared node; none of them tolerates a taint, and a cordon is one."""
+    live, used = by_name(observed.nodes), _used(settings)
+    closed = {
+        name: dict(_closing(name, live[name])) for name in settings.cluster.nodes if name in live and name in used
+    }
+    closed = {name: found for name, found in closed.items() if found}
+    if not closed:
+        yield Row(name="taints", level=Level.OK, said="no node of the stack has one that keeps its pods away")
+        return
+    fits = _fits(settings, dict.fromkeys(closed, NOTHING))
+    for name, found in closed.items():
+        for said, fix in found.items():
+            yield Row(
+                name=f"taint of {name}",
+                level=Level.WARN if fits else Level.STOP,
+                said=f"{said} keeps pods away, and without the node the stack {'fits' if fits else 'does not fit'}",
+                fix=fix,
+            )
+
+
+def _closing(name: str, node: Document) -> Iterator[tuple[str, str]]:
+    """What keeps new pods away from a node, with the remedy.
+
+    Not the taints that Kubernetes gives a node which is not well: they go with it, and it has a row of its own.
+    """
+    spec = node.get("spec", {})
+    if spec.get("unschedulable"):
+        yield "a cordon", f"kubectl uncordon {name}"
+    for taint in spec.get("taints", []):
+        if taint["effect"] in {"NoSchedule", "NoExecute"} and not taint["key"].startswith("node.kubernetes.io/"):
+            written = f"{taint['key']}:{taint['effect']}"
+            yield written, f"kubectl taint node {name} {written}-"
+
+
+def _used(settings: Settings) -> set[str]:
+    """Nodes on which some pod of the stack may be."""
+    return {name for each in workloads(settings) for name in allowed_hosts(each.placement, settings.cluster)}
 
 
 def _left(node: Document, settings: Settings, observed: Observed) -> Amounts:

@@ -14,6 +14,7 @@ CHECKS: tuple[Check, ...] = (
     cluster.server_version,
     cluster.nodes,
     cluster.room,
+    cluster.taints,
     cluster.disks,
     cluster.storage,
     volumes.pinned_volumes,

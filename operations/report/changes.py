@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -101,6 +102,8 @@ def between(before: Iterable[Object], after: Iterable[Object]) -> tuple[Change, 
             found.append(_change(Operation.CREATE, new.urn, new.inputs))
             continue
         fields = tuple(_fields(was.inputs, new.inputs, new.type, new.ignored))
+        if was.protect != new.protect:
+            fields += (Field(path="(option) protect", before=_one_line(was.protect), after=_one_line(new.protect)),)
         if fields:
             operation = Operation.REPLACE if any(each.replaces for each in fields) else Operation.UPDATE
             found.append(_change(operation, new.urn, new.inputs, fields, protected=was.protect))
@@ -138,6 +141,10 @@ _OPERATIONS = {
 }
 
 
+# In the engine's notation, a key with a dot in it; in both, an item of a list.
+_QUOTED_KEY, _ITEM = re.compile(r'\["([^"]*)"\]'), re.compile(r"\[[^]]*\]")
+
+
 def _of_step(step: Mapping[str, Any]) -> Change | None:
     operation = _OPERATIONS.get(step["op"])
     old, new = step.get("oldState") or {}, step.get("newState") or {}
@@ -159,9 +166,12 @@ def _of_step(step: Mapping[str, Any]) -> Change | None:
 
 
 def _same_path(one: str, other: str) -> bool:
-    """Whether paths of two notations speak of the same input, or of one within the other."""
-    first, second = (each.partition("[")[0] for each in (one, other))
-    return first.startswith(second) or second.startswith(first)
+    """Whether paths of two notations speak of the same input, or of one within the other.
+
+    One tells the items of a list by number and the other by name, so that which item it is stays open.
+    """
+    first, second = (_ITEM.sub("[]", _QUOTED_KEY.sub(r".\1", each)) for each in (one, other))
+    return _within(first, [second]) or _within(second, [first])
 
 
 def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - JSON

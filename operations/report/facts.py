@@ -100,6 +100,8 @@ def gather(stack: str, path: Path, today: date) -> Facts:
         judged = read(path)
     except SettingsError as error:
         return Facts(stack=stack, problems=tuple(str(problem) for problem in error.problems))
+    except stackfile.StackFileError as error:
+        return Facts(stack=stack, problems=(f"{path.name}: {error}",))
     summary = summarise(judged.settings, today)
     problems: tuple[str, ...] = ()
     objects = policies = None
@@ -123,7 +125,7 @@ def gather(stack: str, path: Path, today: date) -> Facts:
 
 
 def _sealed(path: Path) -> dict[str, str]:
-    secrets = stackfile.config(path.read_text(encoding="utf-8")).get("secrets", {})
+    secrets = stackfile.config(stackfile.text_of(path)).get("secrets", {})
     return {
         name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
         for name, value in leaves(secrets)

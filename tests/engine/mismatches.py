@@ -41,6 +41,26 @@ def annotated(nodes: tuple[str, ...], annotation: str, value: str) -> Iterator[N
         _mark("annotate", nodes, annotation, None)
 
 
+@contextmanager
+def cordoned(node: str) -> Iterator[None]:
+    """A node that takes no new pods."""
+    kubectl("cordon", node)
+    try:
+        yield
+    finally:
+        kubectl("uncordon", node)
+
+
+@contextmanager
+def tainted(node: str, taint: str) -> Iterator[None]:
+    """A node that takes the pods alone which tolerate a taint."""
+    kubectl("taint", "node", node, taint)
+    try:
+        yield
+    finally:
+        kubectl("taint", "node", node, f"{taint}-")
+
+
 def _mark(verb: str, nodes: tuple[str, ...], key: str, value: str | None) -> None:
     kubectl(verb, "--overwrite", "node", *nodes, f"{key}-" if value is None else f"{key}={value}")
 

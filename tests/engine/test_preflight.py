@@ -107,6 +107,18 @@ CLUSTER = (
         line=f"warn  node {FIFTH}: is not Ready. Fix: kubectl describe node {FIFTH}",
     ),
     Case(
+        name="a node for the control plane alone",
+        broken=lambda: but.tainted(WORKER, f"{CONTROL_PLANE_LABEL}:NoSchedule"),
+        line=f"stop  taint of {WORKER}: {CONTROL_PLANE_LABEL}:NoSchedule keeps pods away, and without the node the"
+        f" stack does not fit. Fix: kubectl taint node {WORKER} {CONTROL_PLANE_LABEL}:NoSchedule-",
+    ),
+    Case(
+        name="a cordon that was forgotten",
+        broken=lambda: but.cordoned(WORKER),
+        line=f"stop  taint of {WORKER}: a cordon keeps pods away, and without the node the stack does not fit."
+        f" Fix: kubectl uncordon {WORKER}",
+    ),
+    Case(
         name="another host name",
         broken=lambda: but.labelled(FRANKFURT, HOSTNAME_LABEL, "control-plane-3"),
         line=f"stop  node {FRANKFURT}: its label {HOSTNAME_LABEL} is control-plane-3, the stack file has {FRANKFURT}."
@@ -221,7 +233,13 @@ CLUSTER = (
     ),
     Case(
         name="no Fabric",
-        patch={"fabric": {"namespace": "ledger", "orderers": [], "peers": []}},
+        patch={
+            "fabric": {
+                "namespace": "ledger",
+                "orderers": [{"host": "orderer.ledger.svc.cluster.local", "port": 7050}],
+                "peers": [],
+            }
+        },
         line="stop  namespace ledger: is not there: nothing reaches Fabric. Fix: correct fabric.namespace",
     ),
     Case(

@@ -7,6 +7,7 @@ import pytest
 
 from checks.workloads import Kind, Workload, workloads
 from settings.model import NodeSelection, Placement
+from settings.rules_exposure import PARTS
 from settings.types import amount
 from tests import capture
 from tests.capture import Capture, Registered
@@ -150,3 +151,28 @@ def test_volume_claims_are_judged_as_declared(both: tuple[dict[str, Workload], C
         for _ in range(each.replicas if each.kind is Kind.STATEFUL_SET else 1)
     ]
     assert sorted(expected) == sorted(declared)
+
+
+def test_shared_volumes_are_judged_as_mounted(both: tuple[dict[str, Workload], Capture]) -> None:
+    judged, program = both
+    for name, owner in owners(program).items():
+        mounted = [
+            volume["persistentVolumeClaim"]["claimName"]
+            for volume in pod(owner)["spec"].get("volumes", [])
+            if "persistentVolumeClaim" in volume
+        ]
+        assert mounted == [judged[name].volume] * len(mounted), name
+        assert bool(mounted) == (judged[name].volume is not None), name
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_no_workload_may_have_the_name_of_another_part(stack: str) -> None:
+    """The names that ``settings.rules_exposure`` keeps are those of all pods, accounts and Services but theirs."""
+    declared = settings(stack)
+    kinds = {"Service", "ServiceAccount", *map(str, Kind)}
+    others = {
+        resource.kubernetes_name
+        for resource in capture.stack(stack).resources
+        if resource.type.startswith("kubernetes:") and resource.type.rsplit(":", 1)[-1] in kinds
+    } - {*declared.workers, *declared.services}
+    assert {name.partition("-")[0] for name in others} == set(PARTS)

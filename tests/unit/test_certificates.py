@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from checks import certificates as proof
-from checks.findings import Severity
+from checks.findings import Severity, judge
 from settings import certificates
 from settings.certificates import AUTHORITY, SERVER_DAYS, WARNING_DAYS, Pair
 from settings.loader import SettingsError, load
@@ -160,6 +160,14 @@ def test_certificates_are_reported_before_they_end_and_refused_after(mainnet: Se
     ended = list(proof.find(mainnet, after(SERVER_DAYS + 1)))
     assert {finding.severity for finding in ended} == {Severity.REFUSE}
     assert len(list(proof.find(mainnet, after(certificates.AUTHORITY_DAYS)))) == 3
+
+
+def test_an_acceptance_of_the_end_of_a_certificate_ends_with_the_certificate() -> None:
+    reason = {"reason": "it is replaced next week", "expires": "2099-12-31"}
+    accepted = dict.fromkeys(("certificate-postgres", "certificate-redis"), reason)
+    settings = load(merge(stacks.complete("mainnet"), {"accepted": accepted}))
+    soon, over = (after(SERVER_DAYS + days) for days in (-1, 2))
+    assert [judge(proof.find(settings, day), settings, day).refused == () for day in (soon, over)] == [True, False]
 
 
 def test_an_ended_certificate_never_stands_between_an_operator_and_a_failover(mainnet: Settings) -> None:

@@ -41,7 +41,8 @@ def holds(hosts: Sequence[Host], groups: Sequence[Group], assignment: Sequence[s
         apart = [pod.name for pod in here if pod.one_per_node]
         if len(apart) != len(set(apart)):
             return False
-    return True
+    mounted = {(pod.volume, at) for pod, at in zip(pods, assignment, strict=True) if pod.volume}
+    return len(mounted) == len({volume for volume, _ in mounted})
 
 
 def brute_force(hosts: Sequence[Host], groups: Sequence[Group]) -> bool:
@@ -53,7 +54,7 @@ def brute_force(hosts: Sequence[Host], groups: Sequence[Group]) -> bool:
 
 def instances(count: int) -> Iterator[tuple[list[Host], list[Group]]]:
     """Small stacks around the boundary: the nodes have about as much room as the pods ask for."""
-    chance = random.Random(20261125)  # noqa: S311
+    chance, volumes = random.Random(20261125), random.Random(1)  # noqa: S311
     for _ in range(count):
         names = [f"n{number}" for number in range(chance.randint(1, 3))]
         groups: list[Group] = []
@@ -62,7 +63,9 @@ def instances(count: int) -> Iterator[tuple[list[Host], list[Group]]]:
             some = chance.sample(names, chance.randint(1, len(names)))
             many = chance.randint(1, 3)
             cpu, gib = chance.choice([100, 300, 500, 1000]), chance.choice([1, 2, 3])
-            groups.append(group(f"g{len(groups)}", many, cpu, gib, some, one_per_node=chance.random() < 0.3))
+            made = group(f"g{len(groups)}", many, cpu, gib, some, one_per_node=chance.random() < 0.3)
+            shares = volumes.random() < 0.2 and not made.one_per_node
+            groups.append(replace(made, volume="v") if shares else made)
             pods += many
         groups = groups[:4]
         total = sum(each.size.cpu * each.count for each in groups)
@@ -134,6 +137,16 @@ def test_small_pods_first_can_leave_no_room_for_a_large_one() -> None:
     assert verdict.outcome is Outcome.TIGHT
     assert verdict.pending == ("large",)
     assert search(hosts, groups)
+
+
+def test_pods_that_share_a_volume_share_its_node() -> None:
+    """Each would find a node for itself, and only one of them is where the volume is."""
+    hosts = [host("a", 1000, 8), host("b", 1000, 8)]
+    alone = [group("backup", 1, 600, 1, "ab"), group("restore-test", 1, 600, 1, "ab")]
+    assert judge(hosts, alone).outcome is Outcome.FITS
+    together = [replace(each, volume="backups") for each in alone]
+    verdict = judge(hosts, together)
+    assert (verdict.outcome, verdict.blocking) == (Outcome.CANNOT, ("backup", "restore-test"))
 
 
 def test_an_empty_search_budget_decides_nothing() -> None:

@@ -251,6 +251,21 @@ BROKEN: tuple[tuple[str, Change, str, str], ...] = (
         "is not Ready",
     ),
     (
+        "a node for the control plane alone",
+        lambda s: s["nodes"][0]["spec"].update(
+            taints=[{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+        ),
+        "stop",
+        "taint of srv1089618: node-role.kubernetes.io/control-plane:NoSchedule keeps pods away, and without the node"
+        " the stack does not fit. Fix: kubectl taint node srv1089618 node-role.kubernetes.io/control-plane:NoSchedule-",
+    ),
+    (
+        "a cordon that was forgotten",
+        lambda s: s["nodes"][3]["spec"].update(unschedulable=True),
+        "stop",
+        "Fix: kubectl uncordon srv1117946",
+    ),
+    (
         "less to allocate",
         lambda s: s["nodes"][0]["status"]["allocatable"].update(cpu="15500m"),
         "warn",
@@ -427,6 +442,11 @@ def test_a_broken_cluster_is_told_with_the_remedy(change: Change, level: str, sa
     assert [row for row in rows if said in str(row)], [str(row) for row in rows]
     assert all(row.fix for row in rows)
     assert max(rows, key=lambda row: list(Level).index(row.level)).level == level
+
+
+def test_the_taints_of_a_node_that_is_not_ready_have_no_row_of_their_own() -> None:
+    lost = [{"key": "node.kubernetes.io/unreachable", "effect": effect} for effect in ("NoSchedule", "NoExecute")]
+    assert bad(judge(MAINNET, observed(lambda seen: seen["nodes"][0]["spec"].update(taints=lost)))) == []
 
 
 def test_every_check_has_a_fixture_that_it_fails_on() -> None:

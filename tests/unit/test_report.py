@@ -123,6 +123,12 @@ def test_a_renamed_resource_with_an_alias_is_the_same_one() -> None:
     )
 
 
+def test_a_protection_that_is_taken_away_is_a_change() -> None:
+    kept = declared_object(STATEFUL_SET, "postgres", protect=True)
+    (field,) = changed(kept, replace(kept, protect=False)).fields
+    assert (field.path, field.before, field.after) == ("(option) protect", "true", "false")
+
+
 @pytest.mark.parametrize("token", sorted(RESOURCE_TYPES))
 def test_what_replaces_is_what_the_plugins_replace(token: str) -> None:
     """Two lists of one fact: the plugins' conformance suite tests theirs, and this holds the report's against it."""
@@ -171,6 +177,23 @@ def test_the_engines_preview_is_read_without_its_secrets() -> None:
     ]
     assert found[1].protected
     assert "canary" not in str(found)
+
+
+def test_what_the_server_alone_knows_is_not_taken_for_an_input_with_a_similar_path() -> None:
+    old: dict[str, Any] = {"data": {"host": "a"}, "spec": {"containers": [{"name": "web", "env": []}]}}
+    new: dict[str, Any] = {"data": {"host": "b"}, "spec": {"containers": [{"name": "web", "env": ["X"]}]}}
+    paths = ["data.host", "data.hostname", 'data["tls.key"]', "spec.containers[0].env[0]", "spec.containers[0].image"]
+    diff = {path: {"kind": "update"} for path in paths}
+    (found,) = of_preview(
+        json.dumps({"steps": [step("update", "s", oldState=state(old), newState=state(new), detailedDiff=diff)]})
+    )
+    assert [field.path for field in found.fields] == [
+        "data.host",
+        "spec.containers[web].env[0]",
+        "data.hostname",
+        'data["tls.key"]',
+        "spec.containers[0].image",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "error: no stack", "{}", '{"steps": 1}', "{"])

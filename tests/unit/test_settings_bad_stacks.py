@@ -46,6 +46,28 @@ def test_the_good_twin_of_a_mistake_is_accepted(case: dict[str, Any]) -> None:
     assert report(patched(case["twin"])) == []
 
 
+OF_TESTNET = {
+    "the Fabric network of mainnet": (
+        {
+            "fabric": {
+                "namespace": "fabric",
+                "orderers": [{"host": "orderer0-org0.fabric.svc.cluster.local", "port": 7050}],
+                "peers": [],
+                "certificateAuthorities": [],
+            }
+        },
+        "fabric.namespace: the Fabric network of mainnet, in testnet. Got 'fabric'."
+        " Fix: name the namespace of testnet's own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_TESTNET.values(), ids=OF_TESTNET)
+def test_testnet_keeps_off_what_is_mainnets(case: tuple[dict[str, object], str]) -> None:
+    patch, line = case
+    assert report(merge(stacks.complete("testnet"), patch)) == [line]
+
+
 def test_there_are_enough_bad_stacks_and_none_twice() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES) >= 40
 
@@ -120,3 +142,10 @@ def test_no_report_shows_a_secret() -> None:
     assert canary not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None, "the traceback of the cause would show the values"
+
+
+def test_no_broken_rule_shows_what_is_encrypted() -> None:
+    address = "217.196.51.190"
+    patch = {"cluster": {"nodes": {"srv1089618": {"publicIp": address}}}}
+    line = "cluster.nodes.srv1089624.publicIp: the address of srv1089618 too. Fix: give each node its own"
+    assert report(patched(patch), secret_keys=frozenset({"secrets", "cluster"})) == [line]
