@@ -275,4 +275,6 @@ def silent_kube_proxy(node: str) -> Iterator[None]:
     try:
         yield
     finally:
-        processes.kill(program, signal.SIGCONT)
+        # The holder stops with what it holds, and would not see its end.
+        for stopped in (program, holder):
+            processes.kill(stopped, signal.SIGCONT)

@@ -30,8 +30,12 @@ def databases_away(*namespaces: str) -> Iterator[None]:
             kubectl("delete", "pods", "-n", namespace, "-l", "app=postgres", "--grace-period=0", "--force")
         yield
     finally:
-        for namespace, count in replicas.items():
-            kubectl("scale", "-n", namespace, "statefulset/postgres", f"--replicas={count}")
+        # The primary first: while standbys alone answer, another alert is right.
+        for count in (1, None):
+            for namespace, whole in replicas.items():
+                kubectl("scale", "-n", namespace, "statefulset/postgres", f"--replicas={count or whole}")
+            for namespace in replicas:
+                kubectl("rollout", "status", "-n", namespace, "statefulset/postgres", "--timeout=180s")
 
 
 @contextmanager
