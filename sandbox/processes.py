@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox.layout import Layout
@@ -115,6 +116,22 @@ def kill(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
         os.kill(pid, sign)
     except ProcessLookupError:
         return
+
+
+@contextmanager
+def paused(layout: Layout, name: str) -> Iterator[None]:
+    """Have a program entered with `nsenter --pid` stand still inside the block. SandboxError unless it runs."""
+    holder = pid_of(layout, name)
+    program = child_of(holder) if holder else None
+    if holder is None or program is None:
+        raise SandboxError(f"{name} does not run. Start it: python -m sandbox up")
+    kill(program, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        # The holder stops with what it holds, and would not see its end.
+        for stopped in (program, holder):
+            kill(stopped, signal.SIGCONT)
 
 
 def wait_until(what: str, holds: Callable[[], bool], *, timeout: float, log: Path | None = None) -> None:

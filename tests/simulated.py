@@ -6,12 +6,12 @@ https://kwok.sigs.k8s.io/docs/design/architecture/
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sandbox import layout as where
-from sandbox import netns, toolchain
+from sandbox import netns, processes, toolchain
 from tests.kubernetes import kubectl
 
 POD_CIDR = "10.99.0.0/16"
@@ -53,7 +53,14 @@ def simulated(nodes: Sequence[dict[str, Any]], log: Path) -> Iterator[None]:
         f"--cidr={POD_CIDR}",
         "--server-address=127.0.0.1:0",
     ]
-    with log.open("wb") as output, subprocess.Popen(argv, stdout=output, stderr=output) as kwok:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(argv, stdout=output, stderr=output) as kwok,
+        ExitStack() as undisturbed,
+    ):
+        # It writes the rules of every real node anew for each of thousands of pods that are on none of them.
+        for real in where.NODES:
+            undisturbed.enter_context(processes.paused(layout, f"{real.name}-kube-router"))
         try:
             manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(nodes)})
             kubectl("create", "-f", "-", stdin=manifest)

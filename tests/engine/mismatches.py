@@ -1,7 +1,6 @@
 """A cluster and hosts that are not what a stack file says, each from when it is entered to when it is left."""
 
 import json
-import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -267,14 +266,5 @@ def kube_proxy_in_mode(node: str, mode: str) -> Iterator[None]:
 @contextmanager
 def silent_kube_proxy(node: str) -> Iterator[None]:
     """A node whose kube-proxy tells nothing of itself; its rules stay."""
-    holder = processes.pid_of(LAYOUT, f"{node}-kube-proxy")
-    assert holder
-    program = processes.child_of(holder)
-    assert program
-    processes.kill(program, signal.SIGSTOP)
-    try:
+    with processes.paused(LAYOUT, f"{node}-kube-proxy"):
         yield
-    finally:
-        # The holder stops with what it holds, and would not see its end.
-        for stopped in (program, holder):
-            processes.kill(stopped, signal.SIGCONT)
