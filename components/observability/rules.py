@@ -128,8 +128,9 @@ def values_of(settings: Settings) -> dict[str, str]:
             "hostname": edge.hostname,
             "certificate_days": edge.monitor.certificate_warning_days,
             "edge_nodes": len(edge.nodes),
-            # Written every run, read every scrape of the node exporter.
-            "monitor_silence_seconds": 5 * seconds(edge.monitor.interval),
+            # Its file is written every run, and read every scrape of the node exporter also when no run follows.
+            "monitor_at_work": f'time() - gx_health_monitor_last_run_seconds{{host="{edge.hostname}"}}'
+            f" < {5 * seconds(edge.monitor.interval)}",
         }
     return {name: str(value) for name, value in values.items()}
 

@@ -62,6 +62,15 @@ def commit_and_fill(off_site: Copied, number: int) -> float:
     return moment
 
 
+def first_second(off_site: Copied) -> tuple[str, list[float]]:
+    """Start the copies. Returns a base backup's name and the second after it that the store has, with one row."""
+    name = off_site.archive.await_base()
+    off_site.start()
+    moment = commit_and_fill(off_site, 1)
+    off_site.await_copied(next_second())
+    return name, [moment]
+
+
 def assert_restorable(off_site: Copied, name: str, moments: list[float]) -> None:
     """From the copies alone each second comes back, of which number N has the rows 1 to N."""
     off_site.fetch(name)
@@ -73,10 +82,7 @@ def test_what_is_archived_while_the_store_is_away_is_copied_when_it_is_back(tmp_
     with copied(tmp_path, members=1, service=0) as off_site:
         archive = off_site.archive
         faulty = start_faulty_store(off_site)
-        name = archive.await_base()
-        off_site.start()
-        moments = [commit_and_fill(off_site, 1)]
-        off_site.await_copied(moments[0])
+        name, moments = first_second(off_site)
 
         faulty.goes_away()
         await_failures(off_site)
@@ -107,10 +113,7 @@ def test_an_upload_that_is_cut_or_is_not_confirmed_leaves_nothing_half(tmp_path:
     with copied(tmp_path, members=1, service=0) as off_site:
         archive = off_site.archive
         faulty = start_faulty_store(off_site)
-        name = archive.await_base()
-        off_site.start()
-        moments = [commit_and_fill(off_site, 1)]
-        off_site.await_copied(next_second())
+        name, moments = first_second(off_site)
 
         in_store = segments_in(faulty.store, archive.chain.name)
         faulty.becomes("cut")
@@ -150,10 +153,7 @@ def test_a_segment_that_is_half_in_the_store_ends_what_a_base_backup_before_it_r
         archive = off_site.archive
         cluster = archive.cluster
         store = start_store(archive.lab)
-        first = archive.await_base()
-        off_site.start()
-        moments = [commit_and_fill(off_site, 1)]
-        off_site.await_copied(next_second())
+        first, moments = first_second(off_site)
         lost = cluster.admin(0, "select pg_walfile_name(pg_current_wal_lsn())")
         moments.append(commit_and_fill(off_site, 2))
         archive.back_up()

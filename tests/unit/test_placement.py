@@ -54,7 +54,7 @@ def brute_force(hosts: Sequence[Host], groups: Sequence[Group]) -> bool:
 
 def instances(count: int) -> Iterator[tuple[list[Host], list[Group]]]:
     """Small stacks around the boundary: the nodes have about as much room as the pods ask for."""
-    chance, volumes = random.Random(20261125), random.Random(1)  # noqa: S311
+    chance, volumes = random.Random(20261125), random.Random(1)  # noqa: S311 - no secret depends on it
     for _ in range(count):
         names = [f"n{number}" for number in range(chance.randint(1, 3))]
         groups: list[Group] = []
