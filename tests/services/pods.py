@@ -239,7 +239,7 @@ class Lab:
         except processes.SandboxError as error:
             logs = sorted(self.scratch.glob("*/*.log"))
             said = "\n".join(
-                f"--- {log.parent.name}/{log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs
+                f"--- {log.parent.name}/{log.name}\n{log.read_text(errors='replace')[-700:]}" for log in logs
             )
             raise AssertionError(f"{error}\n{said}") from None
 

@@ -376,6 +376,23 @@ def test_a_former_primary_waits_for_a_peer_that_does_not_say_what_it_is(cluster:
     cluster.await_standbys(heir, 2)
 
 
+def test_locks_of_a_killed_server_that_name_another_process_keep_none_from_starting(cluster: Cluster) -> None:
+    """A container's process numbers begin anew, so that the one of a killed server may be any other's by then."""
+    standby = (cluster.the_primary() + 1) % 3
+    pod = cluster.lab.pods[f"postgres-{standby}"]
+    locks = ("/var/lib/postgresql/data/pgdata/postmaster.pid", "/run/postgresql/.s.PGSQL.5432.lock")
+    held = [pod.run("cat", lock).stdout for lock in locks]
+    assert all(held)
+    pod.terminate("postgres")
+    pod.start("other", "sleep", "1000")
+    other = pod.run("pgrep", "--full", "^sleep 1000").stdout.strip()
+    for lock, text in zip(locks, held, strict=True):
+        renamed = "\n".join([other, *text.splitlines()[1:]])
+        assert pod.run("sh", "-c", f"printf '%s' '{renamed}' >{lock}").returncode == 0
+    pod.start("postgres", "sh", "/etc/postgresql/serve.sh")
+    cluster.await_standbys(cluster.the_primary(), 2)
+
+
 def test_a_password_that_changes_while_nobody_runs_keeps_no_primary_from_starting(cluster: Cluster) -> None:
     """Standbys that know the old password only, and no primary that could give them the new one."""
     primary = cluster.the_primary()

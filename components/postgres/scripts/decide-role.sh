@@ -137,7 +137,6 @@ rewind() {
 		return
 	fi
 	say "$primary is the primary now: rewinding this former primary to follow it"
-	rm -f "$PGDATA/postmaster.pid"
 	source="host=$primary user=$replication_role dbname=postgres connect_timeout=5 $verified"
 	# Without a checkpoint after its promotion the new primary's control file still names the old timeline, and pg_rewind
 	# wrongly finds nothing to do. https://www.postgresql.org/docs/15/app-pgrewind.html
@@ -234,6 +233,10 @@ if [ "${1:-}" = superseded ]; then
 	[ "$primary_timeline" -gt 0 ] && [ "$primary_timeline" -ge "$(own_timeline)" ] && echo "$primary"
 	exit
 fi
+
+# No server runs in this container yet. One that was killed has left its process number, by which the next one would take any
+# process of that number for it, and give up: numbers begin anew with a container, and come again.
+rm -f "$PGDATA/postmaster.pid" /var/run/postgresql/.s.PGSQL.*.lock
 
 # The first process of a container ignores what it does not handle.
 trap 'exit 143' TERM INT

@@ -172,9 +172,13 @@ follow_settings() {
 			settings=$now
 		fi
 		now=$(cat "$tls"/* | sha256sum)
-		if [ "$now" != "$certificate" ] && apply_certificate; then
-			say "the certificate changed: applied"
-			certificate=$now
+		if [ "$now" != "$certificate" ]; then
+			# Which one the server has is known again when it took one that did not change meanwhile.
+			certificate=''
+			if apply_certificate && [ "$(cat "$tls"/* | sha256sum)" = "$now" ]; then
+				say "the certificate changed: applied"
+				certificate=$now
+			fi
 		fi
 		now=$(cat "$secrets"/* | sha256sum)
 		if [ "$now" != "$passwords" ] && apply_passwords; then
