@@ -17,7 +17,7 @@ from typing import Any
 from cronsim import CronSim
 
 from checks.quota import headroom, volumes
-from checks.workloads import whole_bytes, workloads
+from checks.workloads import Kind, whole_bytes, workloads
 from components import documents
 from components.postgres.config import WriteAheadLog
 from settings import certificates
@@ -140,6 +140,9 @@ def _recorded(settings: Settings) -> Iterator[dict[str, Any]]:
     namespace = settings.environment.namespace
     for resource, ratio in quota_high(settings).items():
         yield _constant("gx:quota_high:ratio", f"{ratio:.3f}", namespace, {"resource": resource})
+    for each in workloads(settings):
+        if each.kind is Kind.DEPLOYMENT and each.replicas:
+            yield _constant("gx:deployment_declared:replicas", str(each.replicas), namespace, {"deployment": each.name})
     for server, text in settings.tls.servers().items():
         end = int(certificates.ends(text).timestamp())
         yield _constant("gx:database_certificate_end:timestamp_seconds", str(end), namespace, {"server": server})
