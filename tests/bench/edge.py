@@ -11,7 +11,6 @@ from pathlib import Path
 
 from sandbox import layout as where
 from sandbox import processes
-from settings import stackfile
 from settings.loader import load
 from tests.bench.engine import BenchError
 from tests.bench.timing import Comparison, Figure, Rate, interleaved
@@ -23,8 +22,10 @@ CONNECTIONS = 64
 URL = "https://api.gxcoin.money/identity/accounts/1"
 _FILES = Path(edge_hosts.__file__).parent / "nginx"
 _HOME = "/root/bench"
-# The same for all: rates that nobody reaches, and ports beside those of the host's own Nginx.
-_OUT_OF_THE_WAY = (("rate=10r/s", "rate=10000r/s"), ("burst=20", "burst=100000"), ("listen 80;", "listen 8080;"))
+# The same for all: a rate that no client reaches.
+_UNLIMITED = (("rate=10r/s", "rate=1000000r/s"), ("burst=20", "burst=10000000"))
+# Those beside the host's own Nginx stand on ports of their own.
+_OUT_OF_THE_WAY = (*_UNLIMITED, ("listen 80;", "listen 8080;"))
 _NODE_PORT = """
 table ip nodeport {
     chain out {
@@ -58,6 +59,10 @@ class _Place:
         done = rig.ssh(FIRST, "nft -f -", _NODE_PORT)
         if done.returncode:
             raise BenchError(f"no NodePort: {done.stderr}")
+        edits = " ".join(f"-e 's,{old},{new},'" for old, new in _UNLIMITED)
+        rig.run(
+            FIRST, f"find /etc/nginx/gx/ -name '*.conf' -exec sed -i {edits} {{}} + && nginx -t -q && nginx -s reload"
+        )
         rig.run(FIRST, f"mkdir -p {_HOME}")
         for name in ("backend", "expert", "document", "debian"):
             rig.write(FIRST, f"{_HOME}/{name}.conf", self._beside((_FILES / f"{name}.conf").read_text(), name))
@@ -110,9 +115,7 @@ def measure(directory: Path, runs: int, seconds: int = 5) -> tuple[Figure, ...]:
     directory.mkdir(exist_ok=True)
     try:
         bare = edge_hosts.start(directory, HOSTS[:1])
-        limit = {"rateLimit": {"requestsPerSecond": 10_000, "burst": 100_000}}
-        config = stackfile.merge(bare.config, {"edge": limit})
-        place = _Place(Rig(bare.layout, load(config, stack=STACK), config, bare.hosts), directory)
+        place = _Place(Rig(bare.layout, load(bare.config, stack=STACK), bare.config, bare.hosts), directory)
         found: dict[str, list[_Load]] = {name: [] for name in place.ports}
 
         def loaded(name: str) -> float:
