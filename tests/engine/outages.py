@@ -16,6 +16,8 @@ from tests.engine.stack import LAYOUT, awaited, get, kubectl
 HOST = "api.gxcoin.money"
 EDGE = tuple(node for node in where.NODES if node.public_address)
 _MONITOR = "gx-health-monitor /etc/gx-health-monitor/gx-health-monitor.conf || test $? = 1"
+# Those that are gone between the list and their turn are gone.
+_AT_ONCE = ("--grace-period=0", "--force", "--ignore-not-found")
 _HOURS = 8
 """More than a backup may be old: its schedule has one every six."""
 
@@ -27,15 +29,29 @@ def databases_away(*namespaces: str) -> Iterator[None]:
     try:
         for namespace in namespaces:
             kubectl("scale", "-n", namespace, "statefulset/postgres", "--replicas=0")
-            kubectl("delete", "pods", "-n", namespace, "-l", "app=postgres", "--grace-period=0", "--force")
+            kubectl("delete", "pods", "-n", namespace, "-l", "app=postgres", *_AT_ONCE)
         yield
     finally:
-        # The primary first: while standbys alone answer, another alert is right.
-        for count in (1, None):
-            for namespace, whole in replicas.items():
-                kubectl("scale", "-n", namespace, "statefulset/postgres", f"--replicas={count or whole}")
-            for namespace in replicas:
-                kubectl("rollout", "status", "-n", namespace, "statefulset/postgres", "--timeout=180s")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(_bring_back, replicas, replicas.values()))
+
+
+def _bring_back(namespace: str, replicas: int) -> None:
+    """The primary first: while standbys alone answer, another alert is right."""
+    for count in (1, replicas):
+        kubectl("scale", "-n", namespace, "statefulset/postgres", f"--replicas={count}")
+        kubectl("rollout", "status", "-n", namespace, "statefulset/postgres", "--timeout=300s")
+
+
+@contextmanager
+def suspended(namespace: str, cron_job: str) -> Iterator[None]:
+    """A scheduled job does not run by the clock."""
+    patch = ("patch", "cronjob", "-n", namespace, cron_job, "-p")
+    kubectl(*patch, '{"spec":{"suspend":true}}')
+    try:
+        yield
+    finally:
+        kubectl(*patch, '{"spec":{"suspend":false}}')
 
 
 @contextmanager
@@ -44,7 +60,6 @@ def backups_stopped(namespace: str) -> Iterator[None]:
 
     In the end a backup is made.
     """
-    kubectl("patch", "cronjob", "-n", namespace, "postgres-backup", "-p", '{"spec":{"suspend":true}}')
     claim = json.loads(kubectl("get", "pvc", "-n", namespace, "postgres-backups", "-o", "json"))
     volume = json.loads(kubectl("get", "pv", claim["spec"]["volumeName"], "-o", "json"))
     (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
@@ -52,11 +67,11 @@ def backups_stopped(namespace: str) -> Iterator[None]:
     report = shlex.quote(f"{volume['spec']['local']['path']}/reports/backup.prom")
     age = f"/^gx_backup_(newest|last_run)_timestamp_seconds/ {{ $2 -= {_HOURS * 3600} }} {{ print }}"
     script = f"awk {shlex.quote(age)} {report} >{report}.new && cat {report}.new >{report} && rm {report}.new"
-    netns.run_in(LAYOUT, node, ["sh", "-euc", script])
     try:
-        yield
+        with suspended(namespace, "postgres-backup"):
+            netns.run_in(LAYOUT, node, ["sh", "-euc", script])
+            yield
     finally:
-        kubectl("patch", "cronjob", "-n", namespace, "postgres-backup", "-p", '{"spec":{"suspend":false}}')
         run_jobs(namespace, "postgres-backup")
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sandbox import processes
 from sandbox.layout import nsenter_argv
 from tests.engine.stack import LAYOUT, ROOT, get, run
 
@@ -44,16 +45,19 @@ class DeployedPod:
 
     @cached_property
     def pid(self) -> int:
-        """A process in its network namespace: the control group of each carries the pod's UID."""
+        """The oldest process of the pod, which lasts as long: the control group of each carries the pod's UID."""
         uid = self.told["metadata"]["uid"]
+        started: dict[int, int] = {}
         for group in Path("/proc").glob("[0-9]*/cgroup"):
             try:
                 held = group.read_text().replace("_", "-")
             except OSError:
                 continue
-            if uid in held:
-                return int(group.parent.name)
-        raise AssertionError(f"no process of {self.told['metadata']['name']}")
+            pid = int(group.parent.name)
+            if uid in held and (start := processes.start_of(pid)):
+                started[pid] = int(start)
+        assert started, f"no process of {self.told['metadata']['name']}"
+        return min(started, key=lambda pid: started[pid])
 
     def reaches(self, targets: Iterable[Target]) -> set[Target]:
         """Those of the targets that accept a connection from the pod."""

@@ -14,6 +14,7 @@ from typing import Any
 from sandbox import layout as sandbox_layout
 from sandbox import processes
 from sandbox.layout import INTERNET, nsenter_argv
+from sandbox.processes import SandboxError
 from sandbox.stacks import render
 from settings import stackfile
 
@@ -56,6 +57,10 @@ def kubectl(*argv: str) -> str:
     return run(BIN / "kubectl", *argv).ok().output
 
 
+LASTING = ("-l", "!batch.kubernetes.io/job-name")
+"""Selects the pods of workloads alone: those of scheduled jobs come and go by the clock."""
+
+
 def get(kind: str, namespace: str, *argv: str) -> list[dict[str, Any]]:
     """Objects of a kind in a namespace."""
     items: list[dict[str, Any]] = json.loads(kubectl("get", kind, "-n", namespace, "-o", "json", *argv))["items"]
@@ -68,8 +73,20 @@ def sandbox(*argv: str) -> None:
 
 
 def awaited(what: str, holds: Callable[[], bool], timeout: float = 300) -> None:
-    """Wait for a condition on the platform."""
-    processes.wait_until(what, holds, timeout=timeout)
+    """Wait for a condition on the platform; a command of it that fails is no answer yet."""
+    failed: list[AssertionError] = []
+
+    def so_far() -> bool:
+        try:
+            return holds()
+        except AssertionError as error:
+            failed[:] = [error]
+            return False
+
+    try:
+        processes.wait_until(what, so_far, timeout=timeout)
+    except SandboxError as error:
+        raise error from (failed[0] if failed else None)
 
 
 def cloudflare_mutations() -> list[str]:

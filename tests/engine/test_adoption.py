@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from tests.engine.stack import BIN, ROOT, Stack, get, run
+from tests.engine.stack import BIN, LASTING, ROOT, Stack, get, run
 
 
 def test_a_stack_without_its_state_is_adopted_without_touching_a_pod(testnet: Stack, tmp_path: Path) -> None:
     def pods() -> set[str]:
-        return {pod["metadata"]["uid"] for pod in get("pods", testnet.namespace)}
+        return {pod["metadata"]["uid"] for pod in get("pods", testnet.namespace, *LASTING)}
 
     before, saved = pods(), tmp_path / "state.json"
     run(BIN / "pulumi", "stack", "export", "--stack", testnet.name, "--file", str(saved)).ok()

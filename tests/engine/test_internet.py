@@ -261,7 +261,7 @@ def test_an_origin_that_refuses_is_passed_over_once_for_what_may_be_repeated(ser
     try:
         reads = [served.visit(f"https://{HOST}/") for _ in range(12)]
         assert {reply.status for reply in reads} == {200}
-        assert max(reply.seconds for reply in reads) < 1
+        assert max(reply.seconds for reply in reads) < 2, "a refusal took as long as no answer"
         writes = {served.visit(f"https://{HOST}/", "-X", "POST", "-d", "a=b").status for _ in range(24)}
         assert writes == {200, 521}
     finally:

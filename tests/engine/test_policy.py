@@ -9,7 +9,7 @@ import pytest
 
 from checks.objects.model import Declared, where
 from sandbox import stacks
-from tests.engine.stack import BIN, ROOT, Ran, Stack, kubectl, run
+from tests.engine.stack import BIN, ROOT, Ran, Stack, awaited, get, kubectl, run
 from tests.policy_cases import CASES, Case, changed, objects
 
 PACK = ROOT / "policy"
@@ -85,9 +85,11 @@ def moved(each: Declared, namespace: str) -> Declared:
 def test_admission_refuses_exactly_the_pods_that_the_pack_refuses(cluster: None) -> None:
     """Every case of Pod Security, as a pod that the API server is asked about and does not make."""
     name = "policy-test"
-    kubectl("create", "namespace", name)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    run(BIN / "kubectl", "create", "-f", "-", stdin=json.dumps(made)).ok()
     try:
-        kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        awaited("the namespace has an account for pods", lambda: bool(get("serviceaccounts", name)))
         cases = [case for case in CASES if case["rule"] == "pod-security-restricted"]
         answers = [dry_run(case, name) for case in cases]
     finally:
