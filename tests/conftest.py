@@ -1,5 +1,6 @@
 """The sandbox as a fixture: started when a test needs it, stopped afterwards only if it was not running before."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ def cluster() -> Iterator[None]:
         return
     _sandbox("up")
     yield
-    _sandbox("down")
+    # Beside others a worker does not know whether they are done; `sandbox run` then stops what it started.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _sandbox("down")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ FIELD_MANAGER = "gx-sandbox"
 def kubectl(layout: Layout, *argv: str, stdin: str | None = None) -> str:
     """Run kubectl with the operator's credentials and return what it printed."""
     command = [str(tool("kubectl")), f"--kubeconfig={layout.kubeconfig}", *argv]
-    return netns.run_in(layout, where.CONTROL_PLANE, command, stdin=stdin)
+    # Longer than any command waits by its own --timeout.
+    return netns.run_in(layout, where.CONTROL_PLANE, command, stdin=stdin, timeout=330)
 
 
 def apply(layout: Layout, objects: Iterable[dict[str, object]]) -> None:

@@ -75,8 +75,11 @@ def _environment(layout: Layout) -> dict[str, str]:
     state = runtime / "state"
     state.mkdir(parents=True, exist_ok=True)
     if not passphrase.exists():
-        passphrase.touch(mode=0o600)
-        passphrase.write_text("sandbox\n", encoding="utf-8")
+        # Whole or not at all, for another command that starts now.
+        new = runtime / f"passphrase.{os.getpid()}"
+        new.touch(mode=0o600)
+        new.write_text("sandbox\n", encoding="utf-8")
+        new.rename(passphrase)
     search_path = [str(layout.root / ".venv" / "bin"), *_path_without_wrappers(layout)]
     return {
         **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},

@@ -41,14 +41,14 @@ def test_up_returns_when_a_deployment_is_rolled_out(program: Program) -> None:
 def test_a_deployment_that_does_not_come_up_fails_with_the_pods_reason_and_the_next_up_repairs_it(
     program: Program,
 ) -> None:
-    impatient = '{"pulumi.com/timeoutSeconds": "8"}'
+    impatient = '{"pulumi.com/timeoutSeconds": "15"}'
     program.write(_NAMESPACE + deployment(image="registry.invalid/none:1", annotations=impatient))
     output = program.up().failed()
     assert "timed out waiting to be Ready" in output
     assert "ErrImagePull" in output or "ImagePullBackOff" in output
     assert program.resource("app")["initErrors"]
     uid = get("deployment", "app", program.namespace)["metadata"]["uid"]
-    program.write(_NAMESPACE + deployment(annotations=impatient))
+    program.write(_NAMESPACE + deployment())
     program.up().succeeded()
     assert get("deployment", "app", program.namespace)["metadata"]["uid"] == uid
     assert "initErrors" not in program.resource("app")

@@ -162,6 +162,9 @@ def namespace(cluster: None) -> Iterator[None]:
     )
     apply(web(FIRST.name, "web-first"), web(SECOND.name, "web-second"))
     kubectl("wait", "-n", NAMESPACE, "pod/web-first", "pod/web-second", "--for=condition=Ready", "--timeout=300s")
+    # kube-proxy follows in its own time.
+    knocks = [(where.INTERNET, f"http://{spec.public_address}:{NODE_PORT}/") for spec in (FIRST, SECOND)]
+    awaited(lambda: all(curl(*knock).returncode == 0 for knock in knocks), "both nodes answer")
     yield
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -242,8 +245,12 @@ def test_admission_refuses_what_the_namespaces_security_level_quota_and_limits_d
         )
         loose = pod("loose", "true", FIRST.name)
         loose["metadata"]["namespace"] = name
-        refused = kubectl("create", "-f", "-", stdin=json.dumps(loose), check=False)
-        assert "must specify limits.cpu" in refused.stderr
+        # A quota that nobody has counted yet admits everything.
+        asked = ("create", "--dry-run=server", "-f", "-")
+        awaited(
+            lambda: "must specify limits.cpu" in kubectl(*asked, stdin=json.dumps(loose), check=False).stderr,
+            "the quota is in force",
+        )
         del loose["spec"]["containers"][0]["securityContext"]
         refused = kubectl("create", "-f", "-", stdin=json.dumps(loose), check=False)
         assert "violates PodSecurity" in refused.stderr

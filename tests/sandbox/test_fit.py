@@ -91,9 +91,11 @@ def prepared(batch: dict[int, Settings]) -> Iterator[None]:
     places = [(number, order, stack) for number, stack in batch.items() for order in range(ORDERS)]
     objects = [each for number, order, stack in places for each in namespace(name_of(number, order), stack)]
     try:
-        create([namespace_object(RESERVED), *objects])
-        create([pod for stack in batch.values() for pod in reservations(stack)])
-        # Until its controller has counted, a quota admits nothing.
+        # That of the batch before may still be ending.
+        reserved = f"{RESERVED}-{min(batch)}"
+        create([namespace_object(reserved), *objects])
+        create([pod for stack in batch.values() for pod in reservations(stack, reserved)])
+        # Until its controller has counted, a quota admits everything.
         quotas = ("resourcequotas", "-A", "-l", MADE)
         processes.wait_until(
             "every quota is counted", lambda: all("hard" in each["status"] for each in items(*quotas)), timeout=120
@@ -174,11 +176,11 @@ def namespace(name: str, stack: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def reservations(stack: Settings) -> Iterator[dict[str, Any]]:
+def reservations(stack: Settings, namespace: str) -> Iterator[dict[str, Any]]:
     """What others use of the nodes, on them before anything else."""
     for name, each in stack.cluster.nodes.items():
         size = {"cpu": each.reserved_cpu, "memory": each.reserved_memory}
-        made = manifest(RESERVED, f"reserved-{name}", [{"requests": size, "limits": size}])
+        made = manifest(namespace, f"reserved-{name}", [{"requests": size, "limits": size}])
         made["spec"]["nodeName"] = name
         yield made
 

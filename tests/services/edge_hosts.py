@@ -56,6 +56,7 @@ class Service(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.do_GET()
     def log_message(self, *args): pass
+ThreadingHTTPServer.request_queue_size = 4096
 ThreadingHTTPServer(("0.0.0.0", 30001), Service).serve_forever()
 """
 
@@ -140,6 +141,11 @@ class Rig:
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(whole, [host.name for host in self.hosts]))
+
+    def await_workers(self, host: str) -> None:
+        """Wait until the workers from before a reload have ended: until then one may still take a request."""
+        wanted = "$(getconf _NPROCESSORS_ONLN)"
+        self.run(host, f"until [ $(pgrep -c -P $(cat /run/nginx.pid)) = {wanted} ]; do sleep 0.05; done")
 
     def nginx(self, host: str, edge_settings: Edge | None = None) -> Step:
         """The Nginx step of a host."""

@@ -63,6 +63,8 @@ def serve(rig: Rig, machine: str, *ports: int) -> None:
     """Listen on ports of a machine."""
     argv = [*netns.enter_argv(rig.layout, machine), "/usr/bin/python3", "-c", SERVER, *map(str, ports)]
     processes.spawn(rig.layout, f"{machine}-answers", argv)
+    for port in ports:
+        rig.run(machine, f"until ss -Hltn 'sport = :{port}' | grep -q .; do sleep 0.05; done")
 
 
 def step(rig: Rig, access: NodePortAccess, web: WebAccess, rollback_seconds: int = 60) -> Step:
@@ -187,10 +189,10 @@ def test_rules_that_cut_the_connection_they_came_by_are_taken_back(rig: Rig) -> 
 def test_a_provisioning_that_dies_half_way_is_taken_back_and_the_next_one_holds(rig: Rig) -> None:
     apply(rig)
     before = rules(rig)
-    half = step(rig, NodePortAccess.ENFORCE, WebAccess.CLOUDFLARE, rollback_seconds=3)
+    half = step(rig, NodePortAccess.ENFORCE, WebAccess.CLOUDFLARE, rollback_seconds=10)
     rig.ssh(FIRST, "bash -s", half.stdin(0).replace("still_connected ||", "kill -9 $$; still_connected ||"))
     assert "cloudflare4" in rules(rig)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while rules(rig) != before:
         assert time.monotonic() < deadline, "not taken back"
     apply(rig, web=WebAccess.CLOUDFLARE)

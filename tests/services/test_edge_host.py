@@ -28,7 +28,8 @@ FOREIGN = "server { listen 8081; server_name old.example; return 200 foreign; }\
 
 
 def workers(rig: Rig, host: str) -> set[str]:
-    """Process ids of Nginx's workers; a reload gives others. Those of a previous reload may still be ending."""
+    """Process ids of Nginx's workers; a reload gives others."""
+    rig.await_workers(host)
     return set(rig.run(host, "pgrep -P $(cat /run/nginx.pid)").split())
 
 
@@ -131,7 +132,8 @@ def test_clients_behind_one_address_of_cloudflares_do_not_share_a_rate(rig: Rig)
     limit = rig.edge.rate_limit
     allowed = len(HOSTS) * (1 + limit.burst + limit.requests_per_second * (time.monotonic() - started))
     assert statuses.count(200) <= allowed
-    assert statuses.count(429) == 120 - statuses.count(200) > 0
+    assert statuses.count(429) == 120 - statuses.count(200)
+    assert 429 in statuses or allowed >= 120
     assert set(rest) == {200}
 
 
@@ -145,7 +147,8 @@ def test_a_client_that_names_others_as_itself_is_limited_all_the_same(rig: Rig) 
     statuses = processes.run([*prefix, "bash", "-c", script]).split()
     allowed = 1 + rig.edge.rate_limit.burst + rig.edge.rate_limit.requests_per_second * (time.monotonic() - started)
     assert statuses.count("200") <= allowed
-    assert statuses.count("429") == 80 - statuses.count("200") > 0
+    assert statuses.count("429") == 80 - statuses.count("200")
+    assert "429" in statuses or allowed >= 80
 
 
 def test_a_client_is_limited_whatever_address_of_its_own_network_it_speaks_from(rig: Rig) -> None:
@@ -160,7 +163,8 @@ def test_a_client_is_limited_whatever_address_of_its_own_network_it_speaks_from(
     assert neighbour == "200"
     allowed = 1 + rig.edge.rate_limit.burst + rig.edge.rate_limit.requests_per_second * (time.monotonic() - started)
     assert statuses.count("200") <= allowed
-    assert statuses.count("429") == 80 - statuses.count("200") > 0
+    assert statuses.count("429") == 80 - statuses.count("200")
+    assert "429" in statuses or allowed >= 80
 
 
 def test_health_and_challenges_are_never_limited(rig: Rig) -> None:
@@ -280,7 +284,7 @@ def test_the_monitor_says_once_that_a_region_is_down_and_once_that_it_is_back(ri
     monitor = "gx-health-monitor /etc/gx-health-monitor/gx-health-monitor.conf || test $? = 1"
     rig.run(SECOND, monitor)
     log = rig.run(SECOND, f"cat {LOG}")
-    assert re.search(r"^\[.+\] ✓ Phoenix - HEALTHY \(\d+ ms, good\)$", log, re.MULTILINE)
+    assert re.search(r"^\[.+\] ✓ Phoenix - HEALTHY \(\d+ ms, \w+\)$", log, re.MULTILINE)
     assert re.search(r"^\[.+\] ✓ Kuala Lumpur - HEALTHY", log, re.MULTILINE)
     rig.run(FIRST, "touch /run/not-ready")
     for _ in range(4):

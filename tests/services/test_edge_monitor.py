@@ -117,13 +117,18 @@ def test_the_services_own_time_is_graded_and_a_slow_region_is_no_outage(
     watch: Watch, seconds: float, grade: str
 ) -> None:
     """HM-07: below 100 ms, to 500, and above; without the handshakes and the way there (X-51)."""
+
+    def graded() -> bool:
+        watch.run(FIRST)
+        log = watch.rig.run(FIRST, f"cat {LOG}")
+        return re.search(rf"{NAMES[FIRST]} - HEALTHY \(\d+ ms, {grade}\)", log) is not None
+
     watch.rig.write(FIRST, "/run/slow", str(seconds))
     try:
-        watch.run(FIRST)
+        # The machine may add time of its own.
+        processes.wait_until(f"{grade} is seen", graded, timeout=60)
     finally:
         watch.rig.run(FIRST, "rm /run/slow")
-    log = watch.rig.run(FIRST, f"cat {LOG}")
-    assert re.search(rf"{NAMES[FIRST]} - HEALTHY \(\d+ ms, {grade}\)", log), log
     assert watch.slack() == []
 
 

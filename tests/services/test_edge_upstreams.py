@@ -55,6 +55,7 @@ def backed(bare: Rig) -> Iterator[Rig]:
     """The first host may ask the second one's NodePorts."""
     rig = changed(bare, backupByPeers=True)
     rig.succeed(FIRST, rig.nginx(FIRST))
+    rig.await_workers(FIRST)
     yield rig
     rig.stop_backend(FIRST)
     rig.start_backend(FIRST)
@@ -76,6 +77,7 @@ def test_a_request_that_may_have_been_carried_out_is_repeated_only_if_that_does_
     backed.stop_backend(FIRST)
     backed.start_backend(FIRST, CARELESS)
     backed.run(FIRST, "nginx -s reload")  # forgets earlier failures
+    backed.await_workers(FIRST)
     backed.run(FIRST, "until ss -Hltn 'sport = :30001' | grep -q .; do sleep 0.1; done")
     assert backed.get(f"{SITE}/identity/").status == 200
     posted = [backed.get(f"{SITE}/identity/", "-X", "POST", "-d", "amount=1").status for _ in range(2)]
@@ -85,6 +87,7 @@ def test_a_request_that_may_have_been_carried_out_is_repeated_only_if_that_does_
 def test_by_default_no_node_asks_another(bare: Rig) -> None:
     rig = changed(bare)
     rig.succeed(FIRST, rig.nginx(FIRST))
+    rig.await_workers(FIRST)
     rig.stop_backend(FIRST)
     try:
         assert {rig.get(f"{SITE}/identity/").status for _ in range(6)} == {502}
@@ -97,6 +100,7 @@ def test_by_default_no_node_asks_another(bare: Rig) -> None:
 def test_a_path_can_be_taken_away_before_the_service_is_asked(bare: Rig) -> None:
     rig = changed(bare, stripPrefix=True)
     rig.succeed(FIRST, rig.nginx(FIRST))
+    rig.await_workers(FIRST)
     asked = {path: json.loads(rig.get(SITE + path).body)["path"] for path in ("/identity/users?id=7", "/identity")}
     assert asked == {"/identity/users?id=7": "/users?id=7", "/identity": "/"}
 
@@ -114,6 +118,7 @@ def test_with_origin_pulls_nobody_but_cloudflare_reaches_a_service(bare: Rig, tm
 
     rig = changed(bare, originPullCa=(tmp_path / "cloudflare.pem").read_text())
     rig.succeed(FIRST, rig.nginx(FIRST))
+    rig.await_workers(FIRST)
     try:
         await_status(rig, 403)
         assert rig.get(f"{SITE}/identity/", *shown("cloudflare")).status == 200
@@ -213,6 +218,7 @@ except ssl.SSLError as error:
 def test_a_request_that_is_too_large_or_takes_too_long_to_send_is_ended(bare: Rig, tmp_path: Path) -> None:
     rig = changed(bare)
     rig.succeed(FIRST, rig.nginx(FIRST))
+    rig.await_workers(FIRST)
     large = tmp_path / "large"
     large.write_bytes(bytes(11 * 1024 * 1024))
     refused = rig.get(f"{SITE}/identity/", "--data-binary", f"@{large}", "-H", "Expect:")

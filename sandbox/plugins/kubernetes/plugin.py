@@ -253,29 +253,35 @@ class KubernetesProvider(Provider):
 
     def _apply(self, path: str, body: Properties, manager: str, ignore: list[str], preview: bool) -> Properties:
         self._require_reachable()
-        live = self._client.get(path)
+        live = self._client.get(path) if preview else self._owned(path, manager)
         fields = live["metadata"].get("managedFields") or []
         force = self._forced(body) or not fields or (preview and created_by_plugin(fields))
-        taken = None if preview else take_over(fields, manager)
-        if taken is not None:
-            self._client.patch(
-                path,
-                [
-                    {"op": "replace", "path": "/metadata/managedFields", "value": taken},
-                    {
-                        "op": "replace",
-                        "path": "/metadata/resourceVersion",
-                        "value": live["metadata"]["resourceVersion"],
-                    },
-                ],
-                _JSON_PATCH,
-            )
         for text in ignore:
             _keep_live(body, live, text)
         query = {"fieldManager": manager, "force": "true" if force else "false"}
         if preview:
             query["dryRun"] = "All"
         return self._client.patch(path, body, _APPLY, **query)
+
+    def _owned(self, path: str, manager: str) -> Properties:
+        """The live object, whose fields of earlier managers are this one's now; a controller may write it meanwhile."""
+        while True:
+            live = self._client.get(path)
+            taken = take_over(live["metadata"].get("managedFields") or [], manager)
+            if taken is None:
+                return live
+            version = live["metadata"]["resourceVersion"]
+            edits = [
+                {"op": "replace", "path": "/metadata/managedFields", "value": taken},
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+            ]
+            try:
+                self._client.patch(path, edits, _JSON_PATCH)
+            except ApiError as error:
+                if error.code != 409:
+                    raise
+            else:
+                return live
 
     def _forced(self, body: Properties) -> bool:
         return self._settings.patch_force or objects.annotation(body, "patchForce") == "true"
