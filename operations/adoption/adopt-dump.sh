@@ -20,9 +20,17 @@ others=$(ask "SELECT string_agg(datname, ' ') FROM pg_database WHERE NOT datiste
 [ "$(ask 'SELECT pg_is_in_recovery()')" = f ] || fail 2 "$PGHOST is a standby. Fix: name the instances that accept writes"
 [ "$(ask 'SHOW default_transaction_read_only')" = on ] ||
 	fail 2 "$PGHOST accepts writes. Fix: ALTER SYSTEM SET default_transaction_read_only = on; SELECT pg_reload_conf();"
-sessions=$(ask "SELECT string_agg(format('%s from %s', usename, coalesce(host(client_addr), 'its own pod')), ', ')
-	FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
-[ -z "$sessions" ] || fail 2 "$PGHOST has sessions: $sessions. Fix: scale its clients to 0, and close every psql"
+# That of the question before may not have ended yet.
+tries=0
+while
+	sessions=$(ask "SELECT string_agg(format('%s from %s', usename, coalesce(host(client_addr), 'its own pod')), ', ')
+		FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
+	[ -n "$sessions" ]
+do
+	tries=$((tries + 1))
+	[ "$tries" -lt 5 ] || fail 2 "$PGHOST has sessions: $sessions. Fix: scale its clients to 0, and close every psql"
+	sleep 1
+done
 [ "$(ask 'SELECT count(*) FROM pg_prepared_xacts')" = 0 ] ||
 	fail 2 "$PGHOST has prepared transactions. Fix: COMMIT PREPARED or ROLLBACK PREPARED each of pg_prepared_xacts"
 [ "${EXECUTE:-}" = yes ] || { say "dry run: nothing was written. Fix: add --execute" && exit 0; }

@@ -128,9 +128,9 @@ class Pod:
     def kill(self) -> None:
         """End everything in the pod at once, without a word."""
         self.strike()
-        self._holder.wait(10)
+        self._holder.wait(60)
         for process in self._containers.values():
-            process.wait(10)
+            process.wait(60)
         processes.wait_until("the pod is gone", lambda: not Path(f"/proc/{self._init}").exists(), timeout=60)
 
     def strike(self) -> None:
@@ -232,7 +232,7 @@ class Lab:
         (self.scratch / name).mkdir(parents=True, exist_ok=True)
         return self.scratch
 
-    def wait(self, what: str, holds: Callable[[], bool], timeout: float = 40) -> None:
+    def wait(self, what: str, holds: Callable[[], bool], timeout: float = 120) -> None:
         """Wait for a condition; a failure shows the end of every container's log."""
         try:
             processes.wait_until(what, holds, timeout=timeout)

@@ -63,7 +63,7 @@ class Store:
                 env=told | env,
             )
         )
-        return pod.run("sh", f"/etc/backups/{script}", timeout=60)
+        return pod.run("sh", f"/etc/backups/{script}", timeout=240)
 
 
 def start_store(lab: Lab, port: int = 9000) -> Store:

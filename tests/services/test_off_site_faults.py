@@ -101,7 +101,8 @@ def test_what_is_archived_while_the_store_is_away_is_copied_when_it_is_back(tmp_
 
         faulty.becomes("none")
         off_site.await_copied(next_second())
-        assert f"the WAL of {archive.chain.name} is copied" in off_site.said()
+        words = f"the WAL of {archive.chain.name} is copied"
+        archive.lab.wait("it is said", lambda: words in off_site.said())
         assert set(archived) <= set(segments_in(faulty.store, archive.chain.name))
         moments.append(commit_and_fill(off_site, 4))
         off_site.await_copied(next_second())

@@ -45,8 +45,8 @@ def commit_for_nobody(cluster: Cluster) -> str:
     owner(cluster, "set synchronous_commit = local; insert into ledger values (666)")
     for _ in range(3):
         owner(cluster, "set synchronous_commit = local; create table filler (); drop table filler")
-        cluster.admin(0, "select pg_switch_wal()")
-    return cluster.admin(0, "select pg_walfile_name(pg_current_wal_lsn())")
+        ended = cluster.admin(0, "select pg_walfile_name(pg_switch_wal())")
+    return ended
 
 
 def restored(archive: Archive, moment: float) -> list[int]:
@@ -93,7 +93,6 @@ def test_what_the_archive_alone_got_of_the_old_primary_is_put_aside_and_never_re
     diverged = commit_for_nobody(cluster)
     archive.await_reach(next_second())
     ahead = set(archive.segments())
-    # It stands where the next segment begins, and its name is that of the one before.
     assert diverged in ahead
     fail_over(archive)
     archive.await_says("put aside: ")

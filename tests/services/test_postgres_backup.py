@@ -116,6 +116,11 @@ def test_a_full_disk_fails_the_run_and_keeps_the_good_one(jobs: Jobs) -> None:
 def test_a_server_that_restarts_during_the_dump_makes_no_backup(cluster: Cluster, jobs: Jobs) -> None:
     backup(jobs)
     good = jobs.sets()
+    # It waits for a lock, for as long as it takes to be seen.
+    asked = "begin; lock table hidden in access exclusive mode; select pg_sleep(600)"
+    psql = ("psql", "-Xq", "-h", "/var/run/postgresql", "-U", "gx_admin", "-c", asked, DATABASE)
+    cluster.lab.pods["postgres-0"].start("blocker", *psql)
+    cluster.await_answer(0, "select count(*) from pg_stat_activity where wait_event = 'PgSleep'", "1")
     pod = jobs.pod()
     pod.start("backup", "sh", "/etc/backups/postgres-backup.sh")
     dumping = "select count(*) > 0 from pg_stat_activity where application_name = 'pg_dump'"

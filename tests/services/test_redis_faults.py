@@ -178,10 +178,17 @@ def test_a_fault_of_the_master_costs_no_more_than_the_stated_window(
     assert {run for _, run in lost} <= {struck.run}, "what another run acknowledged is lost"
     assert [at - struck.begun for at, _ in lost if not struck.within(at)] == []
     assert struck.late() == []
-    for ordinal in rig.cluster.members:
-        assert rig.ballast(ordinal) == BALLAST
-        for writer in struck.writers:
-            assert rig.held(ordinal, writer.name) == rig.held(rig.cluster.the_master(), writer.name)
+    master = rig.cluster.the_master()
+    assert rig.ballast(master) == BALLAST
+    wanted = {writer.name: rig.held(master, writer.name) for writer in struck.writers}
+
+    def alike(ordinal: int) -> bool:
+        try:
+            return rig.ballast(ordinal) == BALLAST and all(rig.held(ordinal, name) == wanted[name] for name in wanted)
+        except ValueError:  # it loads what the master has
+            return False
+
+    rig.lab.wait("every instance has what the master has", lambda: all(map(alike, rig.cluster.members)))
 
 
 def test_the_rig_notices_a_master_that_goes_on_writing_without_replicas(rig: Rig) -> None:

@@ -171,8 +171,14 @@ class Cluster:
             roles = sorted(self.role(ordinal) for ordinal in self.members)
             return roles == [("master", "")] + [("slave", "connected")] * (len(self.members) - 1)
 
-        self.lab.wait("one master and connected replicas", settled, timeout=60)
-        self.lab.wait("a write is accepted", lambda: self.command(PROXY, "SET", "probe", "1") == "OK", timeout=60)
+        self.lab.wait("one master and connected replicas", settled)
+        self.lab.wait("a write is accepted", lambda: self.command(PROXY, "SET", "probe", "1") == "OK")
+
+    def await_written(self) -> None:
+        """Wait until what the master has accepted is on its disk: fsync comes every second."""
+        self.lab.wait(
+            "it is on the disk", lambda: "aof_pending_bio_fsync:0" in self.command(PROXY, "INFO", "persistence")
+        )
 
     def await_trusted(self, ordinal: int, port: str, authority: str) -> None:
         """Wait until a client with that authority alone accepts a server or a sentinel."""
@@ -399,6 +405,14 @@ def test_a_master_that_lost_its_volume_never_empties_the_others(cluster: Cluster
     master = cluster.the_master()
     assert cluster.command(PROXY, "SET", "kept", "still") == "OK"
     assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+
+    def others_wait(milliseconds: int) -> None:
+        for each in cluster.members:
+            words = ("SENTINEL", "SET", "gx", "down-after-milliseconds", str(milliseconds))
+            cluster.as_user("sentinel", host(each), "-p", "26379", *words)
+
+    # It has to be back before another one is elected.
+    others_wait(60000)
     cluster.lab.kill(f"redis-{master}")
     data = cluster.lab.scratch / f"data-{master}"
     shutil.rmtree(data / "appendonlydir")
@@ -406,6 +420,7 @@ def test_a_master_that_lost_its_volume_never_empties_the_others(cluster: Cluster
     (data / "dump.rdb").write_bytes(b"REDIS0010")
     cluster.start(master)
     cluster.await_says(f"redis-{master}", "redis", "its volume is empty and a peer has data")
+    others_wait(2000)
     cluster.await_replicated()
     assert cluster.role(master)[0] == "slave"
     assert cluster.command(PROXY, "GET", "kept") == "still"
@@ -413,18 +428,15 @@ def test_a_master_that_lost_its_volume_never_empties_the_others(cluster: Cluster
 
 def test_a_master_that_is_terminated_hands_over_first(cluster: Cluster) -> None:
     master = cluster.the_master()
-    assert cluster.lab.pods[f"redis-{master}"].terminate("redis") == 0
-    assert cluster.master() not in {None, master}
+    assert cluster.lab.pods[f"redis-{master}"].terminate("redis", timeout=120) == 0
+    cluster.lab.wait("another one is the master", lambda: cluster.master() not in {None, master})
     assert "asked the sentinel of" in cluster.lab.pods[f"redis-{master}"].read("redis")
     cluster.lab.kill(f"redis-{master}")
 
 
 def test_after_a_restart_of_everything_the_same_data_is_there(cluster: Cluster) -> None:
     assert cluster.command(PROXY, "SET", "kept", "overnight") == "OK"
-    # fsync comes every second.
-    cluster.lab.wait(
-        "it is on the disks", lambda: "aof_pending_bio_fsync:0" in cluster.command(PROXY, "INFO", "persistence")
-    )
+    cluster.await_written()
     assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
     for ordinal in cluster.members:
         cluster.lab.kill(f"redis-{ordinal}")
@@ -440,7 +452,7 @@ def test_transactions_and_scripts_outlive_a_crash_of_the_server(cluster: Cluster
     pod = cluster.lab.pods[f"redis-{master}"]
     script = "for n = 1, 100 do redis.call('SET', 'together:' .. n, n) end return 'OK'"
     assert cluster.command(PROXY, "EVAL", script, "0") == "OK"
-    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
+    cluster.await_written()
     before = cluster.runs()
     said = cluster.command(host(master), "INFO", "server")
     process = next(line.split(":")[1] for line in said.splitlines() if line.startswith("process_id"))
@@ -457,8 +469,11 @@ def test_transactions_and_scripts_outlive_a_crash_of_the_server(cluster: Cluster
 def test_a_replica_whose_file_is_damaged_copies_its_master(cluster: Cluster) -> None:
     replica = (cluster.the_master() + 1) % 3
     assert cluster.command(PROXY, "SET", "kept", "intact") == "OK"
+    files = cluster.lab.scratch / f"data-{replica}" / "appendonlydir"
+    # Two while it is rewritten.
+    cluster.lab.wait("there is one file", lambda: len([*files.glob("*.incr.aof")]) == 1)
     cluster.lab.kill(f"redis-{replica}")
-    (file,) = (cluster.lab.scratch / f"data-{replica}" / "appendonlydir").glob("*.incr.aof")
+    (file,) = files.glob("*.incr.aof")
     file.write_bytes(b"no command\r\n" + file.read_bytes())
     cluster.start(replica)
     cluster.await_says(f"redis-{replica}", "redis", "the append-only file is damaged")

@@ -9,4 +9,4 @@
 RCLONE_CONFIG_OFFSITE_PASSWORD=$(printf '%s\n' "$OFF_SITE_PASSWORD" | rclone obscure -)
 export RCLONE_CONFIG_OFFSITE_PASSWORD
 # No file of settings, and one that is damaged on its way is sent again.
-export RCLONE_CONFIG=/dev/null RCLONE_RETRIES=3 RCLONE_CONTIMEOUT=10s RCLONE_STATS=0
+export RCLONE_CONFIG=/dev/null RCLONE_RETRIES="${RCLONE_RETRIES:-3}" RCLONE_CONTIMEOUT=10s RCLONE_STATS=0

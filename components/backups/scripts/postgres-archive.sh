@@ -14,7 +14,7 @@ set -eu
 # A clock that differs from the primary's, and commits between their timestamp and the disk.
 margin_seconds=5
 # A base backup that failed is tried again after this.
-retry_seconds=600
+retry_seconds=${RETRY_SECONDS:-600}
 heard=/scratch/receiver
 
 umask 077

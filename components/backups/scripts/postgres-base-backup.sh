@@ -79,7 +79,8 @@ free=$(free_kib /scratch)
 pg_basebackup --dbname="host=$primary application_name=base_backup $CONNECTION" --no-password --pgdata="$partial" \
 	--format=tar --gzip --compress=1 --wal-method=stream --checkpoint=fast --manifest-checksums=SHA256 --label="$name" ||
 	fail 1 "the primary was lost during the backup. Fix: look at its log; the job tries again"
-date +%s >"$partial/ended"
+# The first whole second after it.
+echo $(($(date +%s) + 1)) >"$partial/ended"
 echo "$chain" >"$partial/chain"
 await_wal
 finish

@@ -22,6 +22,12 @@ wanted=$(sed -n 's/^max_connections = //p' "$config/restart.conf")
 replayed=$(pg_controldata "$PGDATA" | sed -n 's/^max_connections setting: *//p')
 [ "$replayed" -le "$wanted" ] || [ ! -f "$PGDATA/standby.signal" ] || wanted=$replayed
 
+digest() {
+	cat "$@" | sha256sum
+}
+
+# Before the server reads them: what changes from here on is followed.
+loaded=$(digest "$config"/*.conf "$tls"/*)
 # The shell stays, so that the server is no parent of processes it did not start.
 postgres -D "$PGDATA" -c config_file="$config/postgresql.conf" -c cluster_name="$POD_NAME" \
 	-c primary_slot_name="postgres_$ordinal" -c max_connections="$wanted" &
@@ -30,17 +36,12 @@ server=$!
 stopping=''
 trap 'stopping=yes; kill -INT "$server" 2>/dev/null || :' INT TERM
 
-digest() {
-	cat "$@" | sha256sum
-}
-
 receives() {
 	[ "$(psql --no-psqlrc -qAt --host=/var/run/postgresql --username="$ADMIN" --dbname=postgres \
 		-c "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")" = 1 ]
 }
 
 follow_settings() {
-	loaded=$(digest "$config"/*.conf "$tls"/*)
 	reconciled=''
 	while sleep "${WATCH_SECONDS:-5}"; do
 		read_cluster
@@ -72,6 +73,7 @@ follow_settings() {
 		fi
 		wish="$role $MEMBERS $ARCHIVE $(digest "$secrets"/*)"
 		if [ "$wish" != "$reconciled" ] && server_state 127.0.0.1; then
+			reconciled=''
 			write_pgpass
 			if reconcile; then
 				say "$role: slots and passwords are as the settings say"

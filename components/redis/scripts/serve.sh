@@ -78,6 +78,12 @@ if [ "$master" != "$me" ] && [ -f "$manifest" ] && ! redis-check-aof "$manifest"
 	rm -rf /data/appendonlydir
 fi
 
+# Before the server reads them: what changes from here on is followed.
+settings=$(sha256sum <"$config/redis.conf")
+passwords=$(cat "$secrets"/* | sha256sum)
+certificate=$(cat "$tls"/* | sha256sum)
+login=$(cat "$secrets/sentinel")
+
 # Sentinel rewrites the server's file, so the server gets a copy; the next start makes a new one.
 (
 	umask 077
@@ -88,10 +94,6 @@ fi
 		[ "$master" = "$me" ] || echo "replicaof $master 6379"
 	} >/tmp/redis.conf
 )
-settings=$(sha256sum <"$config/redis.conf")
-passwords=$(cat "$secrets"/* | sha256sum)
-certificate=$(cat "$tls"/* | sha256sum)
-login=$(cat "$secrets/sentinel")
 redis-server /tmp/redis.conf &
 server=$!
 
@@ -173,7 +175,7 @@ follow_settings() {
 		fi
 		now=$(cat "$tls"/* | sha256sum)
 		if [ "$now" != "$certificate" ]; then
-			# Which one the server has is known again when it took one that did not change meanwhile.
+			# What the server has is known again when it took what did not change meanwhile.
 			certificate=''
 			if apply_certificate && [ "$(cat "$tls"/* | sha256sum)" = "$now" ]; then
 				say "the certificate changed: applied"
@@ -181,9 +183,12 @@ follow_settings() {
 			fi
 		fi
 		now=$(cat "$secrets"/* | sha256sum)
-		if [ "$now" != "$passwords" ] && apply_passwords; then
-			say "the passwords changed: applied"
-			passwords=$now
+		if [ "$now" != "$passwords" ]; then
+			passwords=''
+			if apply_passwords; then
+				say "the passwords changed: applied"
+				passwords=$now
+			fi
 		fi
 		if [ -n "$forget_at" ] && [ "$(date +%s)" -ge "$forget_at" ] && act ACL LOAD >/dev/null; then
 			say "the old password of the sentinels is no longer good"
