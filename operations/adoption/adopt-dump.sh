@@ -24,7 +24,7 @@ others=$(ask "SELECT string_agg(datname, ' ') FROM pg_database WHERE NOT datiste
 tries=0
 while
 	sessions=$(ask "SELECT string_agg(format('%s from %s', usename, coalesce(host(client_addr), 'its own pod')), ', ')
-		FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
+		FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()") || exit 1
 	[ -n "$sessions" ]
 do
 	tries=$((tries + 1))
