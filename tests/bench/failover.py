@@ -1,4 +1,4 @@
-"""DNS failover with the node black-holed, beside a bare DELETE of a record.
+"""DNS failover with the node black-holed, beside a bare program of one record and a bare DELETE.
 
 It runs on a copy of the deployed stack's state whose records have another host name. So all of the stack's
 resources take part, while the deployed records, objects and hosts stay untouched; the node is cut off for the seconds
@@ -19,16 +19,31 @@ from settings import stackfile
 from settings.stackfile import PROJECT, ROOT
 from tests.bench.engine import BIN, LAYOUT, BenchError, Engine, decrypted, deployed_state, run, write_config
 from tests.bench.states import registered, settled
-from tests.bench.timing import Amount, interleaved, seconds
+from tests.bench.timing import Amount, Comparison, Figure, interleaved, seconds
 
 STACK = "mainnet"
 NODE = "srv1089624"
 GOAL_SECONDS = 15
 _DNS_TYPE = "cloudflare:index/dnsRecord:DnsRecord"
+_BARE = "gx-one-record"
+_BARE_PROJECT = """\
+name: {name}
+runtime: {{name: python, options: {{toolchain: pip, virtualenv: {virtualenv}}}}}
+"""
+_BARE_PROVIDER = """\
+import pulumi
+import pulumi_cloudflare as cloudflare
+
+provider = cloudflare.Provider("cloudflare", api_token=pulumi.Output.secret({token!r}), base_url={url!r})
+"""
+_BARE_RECORD = """\
+cloudflare.DnsRecord("one", zone_id={zone!r}, name={name!r}, type="A", content="203.0.113.2", proxied=True, ttl=1,
+                     opts=pulumi.ResourceOptions(provider=provider))
+"""
 
 
-def measure(directory: Path, runs: int) -> tuple[Amount, ...]:
-    """Seconds of ``pulumi up`` with one origin disabled, with and without its own preview, and of the DELETE.
+def measure(directory: Path, runs: int) -> tuple[Figure, ...]:
+    """Seconds of ``pulumi up`` with one origin disabled, with and without its preview, of the bare one, and of DELETE.
 
     Leaves no record behind.
     """
@@ -59,6 +74,22 @@ def measure(directory: Path, runs: int) -> tuple[Amount, ...]:
         up(healthy, "--skip-preview")
         return taken
 
+    bare = directory / "bare"
+    bare.mkdir(mode=0o700)
+    (bare / "Pulumi.yaml").write_text(_BARE_PROJECT.format(name=_BARE, virtualenv=ROOT / ".venv"))
+    provider = _BARE_PROVIDER.format(token=cloudflare.token(LAYOUT), url=where.CLOUDFLARE_API_URL)
+    record = _BARE_RECORD.format(zone=cloudflare.zone_id(), name=hostname)
+    engine.create(_BARE, STACK)
+
+    def bare_up(program: str, *flags: str) -> None:
+        (bare / "__main__.py").write_text(program)
+        engine.pulumi("up", "--stack", STACK, "--yes", "--suppress-outputs", *flags, cwd=bare)
+
+    def bare_failed_over() -> float:
+        taken = seconds(lambda: bare_up(provider))
+        bare_up(provider + record, "--skip-preview")
+        return taken
+
     def floor() -> float:
         record = {"type": "A", "name": hostname, "content": "203.0.113.1", "proxied": True, "ttl": 1}
         identity = _api("POST", "", record)["id"]
@@ -66,12 +97,16 @@ def measure(directory: Path, runs: int) -> tuple[Amount, ...]:
 
     try:
         up(healthy)
-        taken, unseen, deleted = interleaved(runs, failed_over, lambda: failed_over("--skip-preview"), floor)
+        bare_up(provider + record)
+        taken, one, unseen, deleted = interleaved(
+            runs, failed_over, bare_failed_over, lambda: failed_over("--skip-preview"), floor
+        )
     finally:
         for record in _api("GET", f"?name={hostname}"):
             _api("DELETE", f"/{record['id']}")
     return (
         Amount(title="DNS failover with the node black-holed: `pulumi up`", values=taken, goal=GOAL_SECONDS),
+        Comparison(title="… against that of a bare program with one record", ours=taken, floor=one),
         Amount(title="… with `--skip-preview`", values=unseen, goal=GOAL_SECONDS),
         Amount(title="… beside a bare DELETE of a record by `curl`", values=deleted),
     )
