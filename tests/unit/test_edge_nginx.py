@@ -35,7 +35,7 @@ def test_every_service_with_a_path_has_its_documented_upstream_and_location(main
         ("identity", "admin", "tokenomics", "organization", "loanpool", "governance", "tax"), start=30001
     ):
         assert re.search(rf"upstream {name}_backend {{[^}}]*server 127\.0\.0\.1:{number} ", found["site/site.conf"])
-        assert re.search(rf"location /{name}/ {{[^}}]*proxy_pass http://{name}_backend;", found["site/https.conf"])
+        assert re.search(rf"location \^~ /{name}/ {{[^}}]*proxy_pass http://{name}_backend;", found["site/https.conf"])
         assert f"location = /{name} {{" in found["site/https.conf"]
     assert "wallet" not in found["site/site.conf"]
 
@@ -68,7 +68,7 @@ def test_the_gateway_answers_at_the_root_and_admin_stays_closed(mainnet: Setting
     # Nothing but the exact spelling leads anywhere, and that one to who restricts it.
     assert re.search(r"location \^~ /admin/ {[^}]*admin-access.conf", https)
     assert re.search(r"location ~\* \^/admin\(/\|\$\) {\s*return 404;", https)
-    assert ("location /identity/" in https) is (expose is Exposure.BOTH)
+    assert ("location ^~ /identity/" in https) is (expose is Exposure.BOTH)
 
 
 def test_health_reaches_the_health_service_whatever_is_exposed(mainnet: Settings) -> None:
