@@ -229,7 +229,7 @@ def _dns_record(settings: Settings, inputs: Mapping[str, Any]) -> str | None:
     # S310: the scheme comes from the operator's own stack file.
     request = urllib.request.Request(f"{base}/zones/{inputs['zoneId']}/dns_records?{query}", headers=headers)  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310 - the same request
             records = json.load(answer)["result"]
     except HTTPError as error:
         fix = "check secrets.cloudflareApiToken and dns.zoneId"

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandbox import files
 from sandbox import layout as where
 from sandbox.layout import Layout
 from sandbox.processes import SandboxError
@@ -41,7 +42,7 @@ def render(stack: str) -> Path:
     rendered = _directory(layout) / f"Pulumi.{stack}.yaml"
     if not rendered.exists() or not rendered.read_text(encoding="utf-8").startswith(stamp):
         merged = stackfile.merge(stackfile.parse(base), stackfile.parse(patch))
-        _write(rendered, stamp + stackfile.dump(merged))
+        files.replace(rendered, stamp + stackfile.dump(merged))
     return rendered
 
 
@@ -70,7 +71,7 @@ def prepare(stack: str) -> Path:
     # Certificates go with their keys, which are among the secrets.
     if isinstance(entries, Mapping) and key in entries and tls in entries:
         kept["config"] = {each: entries[each] for each in (key, tls)}
-        _write(path, stackfile.dump(stackfile.merge(plain, kept)))
+        files.replace(path, stackfile.dump(stackfile.merge(plain, kept)))
         return path
     with tempfile.TemporaryDirectory(prefix="stack-", dir=layout.runtime) as scratch:
         # A project of its own: the engine writes what it encrypts into the stack file beside Pulumi.yaml.
@@ -91,7 +92,7 @@ def prepare(stack: str) -> Path:
                 f"{key}.{name}",
             )
             _pulumi(layout, scratch, *argv, stdin=secret)
-        _write(path, made.read_text(encoding="utf-8"))
+        files.replace(path, made.read_text(encoding="utf-8"))
     return path
 
 
@@ -186,11 +187,3 @@ def _pulumi(layout: Layout, directory: str, *argv: str, stdin: str = "") -> None
 
 def _directory(layout: Layout) -> Path:
     return layout.runtime / "stacks"
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once: another command may be reading it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.rename(path)

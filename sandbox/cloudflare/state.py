@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sandbox import files
 from sandbox.cloudflare import zone_settings
 from sandbox.cloudflare.errors import ApiError
 
@@ -82,9 +83,8 @@ class State:
             {"name": z.name, "settings": z.settings, "records": z.records, "load_balancers": z.load_balancers}
             for z in self.zones.values()
         ]
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps({"zones": zones, "pools": self.pools, "monitors": self.monitors}, indent=1))
-        fresh.rename(self._path)
+        document = {"zones": zones, "pools": self.pools, "monitors": self.monitors}
+        files.replace(self._path, json.dumps(document, indent=1))
 
     def _load(self, document: JsonObject) -> None:
         self.pools, self.monitors = document["pools"], document["monitors"]

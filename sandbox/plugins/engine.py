@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sandbox import files
 from sandbox import layout as where
 from sandbox.layout import Layout
 from sandbox.plugins.install import install
@@ -75,11 +76,7 @@ def _environment(layout: Layout) -> dict[str, str]:
     state = runtime / "state"
     state.mkdir(parents=True, exist_ok=True)
     if not passphrase.exists():
-        # Whole or not at all, for another command that starts now.
-        new = runtime / f"passphrase.{os.getpid()}"
-        new.touch(mode=0o600)
-        new.write_text("sandbox\n", encoding="utf-8")
-        new.rename(passphrase)
+        files.replace(passphrase, "sandbox\n", mode=0o600)
     search_path = [str(layout.root / ".venv" / "bin"), *_path_without_wrappers(layout)]
     return {
         **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},

@@ -7,7 +7,7 @@ that it takes.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,22 +74,6 @@ def measure(directory: Path, runs: int) -> tuple[Figure, ...]:
         up(healthy, "--skip-preview")
         return taken
 
-    bare = directory / "bare"
-    bare.mkdir(mode=0o700)
-    (bare / "Pulumi.yaml").write_text(_BARE_PROJECT.format(name=_BARE, virtualenv=ROOT / ".venv"))
-    provider = _BARE_PROVIDER.format(token=cloudflare.token(LAYOUT), url=where.CLOUDFLARE_API_URL)
-    record = _BARE_RECORD.format(zone=cloudflare.zone_id(), name=hostname)
-    engine.create(_BARE, STACK)
-
-    def bare_up(program: str, *flags: str) -> None:
-        (bare / "__main__.py").write_text(program)
-        engine.pulumi("up", "--stack", STACK, "--yes", "--suppress-outputs", *flags, cwd=bare)
-
-    def bare_failed_over() -> float:
-        taken = seconds(lambda: bare_up(provider))
-        bare_up(provider + record, "--skip-preview")
-        return taken
-
     def floor() -> float:
         record = {"type": "A", "name": hostname, "content": "203.0.113.1", "proxied": True, "ttl": 1}
         identity = _api("POST", "", record)["id"]
@@ -97,7 +81,7 @@ def measure(directory: Path, runs: int) -> tuple[Figure, ...]:
 
     try:
         up(healthy)
-        bare_up(provider + record)
+        bare_failed_over = _bare(engine, directory / "bare", hostname)
         taken, one, unseen, deleted = interleaved(
             runs, failed_over, bare_failed_over, lambda: failed_over("--skip-preview"), floor
         )
@@ -110,6 +94,27 @@ def measure(directory: Path, runs: int) -> tuple[Figure, ...]:
         Amount(title="… with `--skip-preview`", values=unseen, goal=GOAL_SECONDS),
         Amount(title="… beside a bare DELETE of a record by `curl`", values=deleted),
     )
+
+
+def _bare(engine: Engine, directory: Path, hostname: str) -> Callable[[], float]:
+    """A program of one record, deployed; what is returned takes the record away, timed, and makes it again."""
+    directory.mkdir(mode=0o700)
+    (directory / "Pulumi.yaml").write_text(_BARE_PROJECT.format(name=_BARE, virtualenv=ROOT / ".venv"))
+    provider = _BARE_PROVIDER.format(token=cloudflare.token(LAYOUT), url=where.CLOUDFLARE_API_URL)
+    whole = provider + _BARE_RECORD.format(zone=cloudflare.zone_id(), name=hostname)
+    engine.create(_BARE, STACK)
+
+    def up(program: str, *flags: str) -> None:
+        (directory / "__main__.py").write_text(program)
+        engine.pulumi("up", "--stack", STACK, "--yes", "--suppress-outputs", *flags, cwd=directory)
+
+    def failed_over() -> float:
+        taken = seconds(lambda: up(provider))
+        up(whole, "--skip-preview")
+        return taken
+
+    up(whole)
+    return failed_over
 
 
 def _without_records(resources: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -47,7 +47,7 @@ class DeployedPod:
     def pid(self) -> int:
         """The oldest process of the pod, which lasts as long: the control group of each carries the pod's UID."""
         uid = self.told["metadata"]["uid"]
-        started: dict[int, int] = {}
+        found: list[tuple[int, int]] = []
         for group in Path("/proc").glob("[0-9]*/cgroup"):
             try:
                 held = group.read_text().replace("_", "-")
@@ -55,9 +55,10 @@ class DeployedPod:
                 continue
             pid = int(group.parent.name)
             if uid in held and (start := processes.start_of(pid)):
-                started[pid] = int(start)
-        assert started, f"no process of {self.told['metadata']['name']}"
-        return min(started, key=lambda pid: started[pid])
+                found.append((int(start), pid))
+        assert found, f"no process of {self.told['metadata']['name']}"
+        _, oldest = min(found)
+        return oldest
 
     def reaches(self, targets: Iterable[Target]) -> set[Target]:
         """Those of the targets that accept a connection from the pod."""

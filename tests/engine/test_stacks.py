@@ -148,7 +148,8 @@ def test_a_larger_volume_replaces_nothing_and_a_smaller_one_is_refused_at_the_pr
 
 def test_destroy_of_a_protected_stack_is_refused_and_touches_nothing(mainnet: Stack) -> None:
     def kinds() -> Counter[str]:
-        return Counter(item["kind"] for item in get("deployments,statefulsets,services,cronjobs", mainnet.namespace))
+        lasting = "pods,replicasets,deployments,statefulsets,services,cronjobs"
+        return Counter(item["kind"] for item in get(lasting, mainnet.namespace, *LASTING))
 
     before = kinds()
     refused = mainnet.pulumi("destroy", "--preview-only")

@@ -147,6 +147,11 @@ class Rig:
         wanted = "$(getconf _NPROCESSORS_ONLN)"
         self.run(host, f"until [ $(pgrep -c -P $(cat /run/nginx.pid)) = {wanted} ]; do sleep 0.05; done")
 
+    def configure(self, host: str, edge_settings: Edge | None = None) -> None:
+        """Put Nginx's configuration in force: the next request is answered by it."""
+        self.succeed(host, self.nginx(host, edge_settings))
+        self.await_workers(host)
+
     def nginx(self, host: str, edge_settings: Edge | None = None) -> Step:
         """The Nginx step of a host."""
         chosen = edge_settings or self.edge

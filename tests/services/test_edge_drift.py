@@ -140,7 +140,7 @@ def test_an_edited_file_is_named_with_its_step_and_put_back_by_that_step(rig: Ri
     assert f"    Fix: pulumi up --stack mainnet --target-replace '{URN}nginx'\n" in found
     assert f"edge.reprovision.{FIRST}" in found
     assert found.count("Fix: pulumi up") == 1
-    rig.succeed(FIRST, rig.nginx(FIRST))
+    rig.configure(FIRST)
     assert "as written" in drift(rig)[FIRST]
     assert rig.get("https://api.gxcoin.money/identity/", "--data-binary", "@/etc/passwd").status != 413
     assert "99m" in rig.run(FIRST, "cat /var/backups/gx-edge/*/release-*/mainnet/limits.conf")

@@ -54,8 +54,7 @@ def changed(rig: Rig, **edge: object) -> Rig:
 def backed(bare: Rig) -> Iterator[Rig]:
     """The first host may ask the second one's NodePorts."""
     rig = changed(bare, backupByPeers=True)
-    rig.succeed(FIRST, rig.nginx(FIRST))
-    rig.await_workers(FIRST)
+    rig.configure(FIRST)
     yield rig
     rig.stop_backend(FIRST)
     rig.start_backend(FIRST)
@@ -86,8 +85,7 @@ def test_a_request_that_may_have_been_carried_out_is_repeated_only_if_that_does_
 
 def test_by_default_no_node_asks_another(bare: Rig) -> None:
     rig = changed(bare)
-    rig.succeed(FIRST, rig.nginx(FIRST))
-    rig.await_workers(FIRST)
+    rig.configure(FIRST)
     rig.stop_backend(FIRST)
     try:
         assert {rig.get(f"{SITE}/identity/").status for _ in range(6)} == {502}
@@ -99,8 +97,7 @@ def test_by_default_no_node_asks_another(bare: Rig) -> None:
 
 def test_a_path_can_be_taken_away_before_the_service_is_asked(bare: Rig) -> None:
     rig = changed(bare, stripPrefix=True)
-    rig.succeed(FIRST, rig.nginx(FIRST))
-    rig.await_workers(FIRST)
+    rig.configure(FIRST)
     asked = {path: json.loads(rig.get(SITE + path).body)["path"] for path in ("/identity/users?id=7", "/identity")}
     assert asked == {"/identity/users?id=7": "/users?id=7", "/identity": "/"}
 
@@ -117,23 +114,15 @@ def test_with_origin_pulls_nobody_but_cloudflare_reaches_a_service(bare: Rig, tm
         return ("--cert", str(tmp_path / f"{name}.pem"), "--key", str(tmp_path / f"{name}.key"))
 
     rig = changed(bare, originPullCa=(tmp_path / "cloudflare.pem").read_text())
-    rig.succeed(FIRST, rig.nginx(FIRST))
-    rig.await_workers(FIRST)
+    rig.configure(FIRST)
     try:
-        await_status(rig, 403)
+        assert rig.get(f"{SITE}/identity/").status == 403
         assert rig.get(f"{SITE}/identity/", *shown("cloudflare")).status == 200
         assert rig.get(f"{SITE}/identity/", *shown("stranger")).status == 400
         assert rig.get(f"{SITE}/health").status == 200
     finally:
-        rig.succeed(FIRST, bare.nginx(FIRST))
-    await_status(rig, 200)
-
-
-def await_status(rig: Rig, wanted: int) -> None:
-    """Wait until a request is answered so: for a moment after a reload an old worker may still take one."""
-    deadline = time.monotonic() + 20
-    while (status := rig.get(f"{SITE}/identity/").status) != wanted:
-        assert time.monotonic() < deadline, status
+        bare.configure(FIRST)
+    assert rig.get(f"{SITE}/identity/").status == 200
 
 
 IPTABLES = """iptables -t nat -N CNI-HOSTPORT-DNAT
@@ -217,8 +206,7 @@ except ssl.SSLError as error:
 
 def test_a_request_that_is_too_large_or_takes_too_long_to_send_is_ended(bare: Rig, tmp_path: Path) -> None:
     rig = changed(bare)
-    rig.succeed(FIRST, rig.nginx(FIRST))
-    rig.await_workers(FIRST)
+    rig.configure(FIRST)
     large = tmp_path / "large"
     large.write_bytes(bytes(11 * 1024 * 1024))
     refused = rig.get(f"{SITE}/identity/", "--data-binary", f"@{large}", "-H", "Expect:")

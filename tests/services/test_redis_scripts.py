@@ -29,6 +29,8 @@ OLD = {
 }
 NEW = {user: f"canary-{user}" for user in OLD}
 PROXY = "redis-proxy"
+# The sentinels' patience here; in production it is config.DOWN_AFTER_MS.
+DOWN_AFTER_MS = 2000
 ADDRESSES = {f"redis-{ordinal}.redis-headless": 10 + ordinal for ordinal in range(3)} | {PROXY: 20}
 
 
@@ -57,7 +59,7 @@ class Cluster:
     def files(self) -> dict[str, str]:
         """The files of the ConfigMap as they are here."""
         files = config.files(self._settings)
-        timing = files["timing.conf"].replace(str(config.DOWN_AFTER_MS), "2000")
+        timing = files["timing.conf"].replace(str(config.DOWN_AFTER_MS), str(DOWN_AFTER_MS))
         files["timing.conf"] = timing.replace("failover-timeout gx 30000", "failover-timeout gx 5000")
         return files
 
@@ -413,14 +415,16 @@ def test_a_master_that_lost_its_volume_never_empties_the_others(cluster: Cluster
 
     # It has to be back before another one is elected.
     others_wait(60000)
-    cluster.lab.kill(f"redis-{master}")
-    data = cluster.lab.scratch / f"data-{master}"
-    shutil.rmtree(data / "appendonlydir")
-    # A snapshot that is left would not be loaded, so it does not count.
-    (data / "dump.rdb").write_bytes(b"REDIS0010")
-    cluster.start(master)
-    cluster.await_says(f"redis-{master}", "redis", "its volume is empty and a peer has data")
-    others_wait(2000)
+    try:
+        cluster.lab.kill(f"redis-{master}")
+        data = cluster.lab.scratch / f"data-{master}"
+        shutil.rmtree(data / "appendonlydir")
+        # A snapshot that is left would not be loaded, so it does not count.
+        (data / "dump.rdb").write_bytes(b"REDIS0010")
+        cluster.start(master)
+        cluster.await_says(f"redis-{master}", "redis", "its volume is empty and a peer has data")
+    finally:
+        others_wait(DOWN_AFTER_MS)
     cluster.await_replicated()
     assert cluster.role(master)[0] == "slave"
     assert cluster.command(PROXY, "GET", "kept") == "still"
@@ -453,6 +457,7 @@ def test_transactions_and_scripts_outlive_a_crash_of_the_server(cluster: Cluster
     script = "for n = 1, 100 do redis.call('SET', 'together:' .. n, n) end return 'OK'"
     assert cluster.command(PROXY, "EVAL", script, "0") == "OK"
     cluster.await_written()
+    assert cluster.command(PROXY, "WAIT", "2", "2000") == "2"
     before = cluster.runs()
     said = cluster.command(host(master), "INFO", "server")
     process = next(line.split(":")[1] for line in said.splitlines() if line.startswith("process_id"))
